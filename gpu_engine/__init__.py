@@ -1,0 +1,74 @@
+"""gpu_engine: a real-time OLAP engine. Tables with keys, joins, cubes and live queries, moved by every transaction.
+
+Names for users; `import gpu_engine as ge`. Files of the package import submodules, never this one.
+"""
+
+from gpu_engine import errors
+from gpu_engine.backend.choice import BackendReport, ProbeStep
+from gpu_engine.cube.cube import Cube
+from gpu_engine.cube.hierarchy import Hierarchy, Level
+from gpu_engine.cube.live import CellChange, LiveQuery
+from gpu_engine.cube.measure import Measure, agg
+from gpu_engine.cube.plan import Explanation
+from gpu_engine.cube.provider import AggregateProvider
+from gpu_engine.database.commit import CommitReport, TableReport
+from gpu_engine.database.condition import Condition
+from gpu_engine.database.expression import field
+from gpu_engine.database.join import Join
+from gpu_engine.database.table import Table
+from gpu_engine.database.transaction import Transaction
+from gpu_engine.schema import (
+    BOOLEAN,
+    DECIMAL,
+    DOUBLE,
+    FLOAT,
+    INT,
+    LOCAL_DATE,
+    LONG,
+    STRING,
+    TIMESTAMP,
+    VECTOR,
+    DataType,
+)
+from gpu_engine.session import Session, SessionStatistics
+from gpu_engine.supervisor import BackgroundTask, Failure, Health
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BOOLEAN",
+    "DECIMAL",
+    "DOUBLE",
+    "FLOAT",
+    "INT",
+    "LOCAL_DATE",
+    "LONG",
+    "STRING",
+    "TIMESTAMP",
+    "VECTOR",
+    "AggregateProvider",
+    "BackendReport",
+    "BackgroundTask",
+    "CellChange",
+    "CommitReport",
+    "Condition",
+    "Cube",
+    "DataType",
+    "Explanation",
+    "Failure",
+    "Health",
+    "Hierarchy",
+    "Join",
+    "Level",
+    "LiveQuery",
+    "Measure",
+    "ProbeStep",
+    "Session",
+    "SessionStatistics",
+    "Table",
+    "TableReport",
+    "Transaction",
+    "agg",
+    "errors",
+    "field",
+]

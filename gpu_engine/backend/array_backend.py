@@ -1,0 +1,208 @@
+"""What the engine asks of an array library: the namespace `xp`, and the verbs where NumPy and CuPy differ.
+
+Floor 1: imports nothing of the project. Engine code does plain array work (`+`, slicing, `xp.where`, ...) on arrays
+of one backend and calls a verb of `ArrayBackend` where the libraries differ in name, cost or exactness. A backend is
+chosen once per session (`choice.py`). `NumpyBackend` is the reference: every other backend must give its results
+(tests/conformance/test_backends.py).
+
+Two rules keep engine code the same on every device: an array never meets an array of another device (use `from_host`
+and `to_host`), and a value leaves the device as one scalar through `scalar` only.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import pyarrow as pa
+
+__all__ = ["Array", "ArrayBackend", "Groups", "IntIndex", "MemoryUse"]
+
+Array: TypeAlias = Any
+"""An array of the backend in use: `numpy.ndarray` or `cupy.ndarray`.
+
+The two share their operators and method names but no base class and no complete protocol that a type checker could
+verify (`cupy` need not even be installed), so the alias is `Any`; docstrings state shapes and dtypes instead.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The distinct values of a key array, and which of them each row has: `keys[group_of]` is the array again."""
+
+    keys: Array
+    """(g,) int64: the distinct keys, ascending."""
+    group_of: Array
+    """(n,) intp: position in `keys` of the key of each row, in 0..g-1."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Memory figures of the place where a backend keeps its arrays, in bytes."""
+
+    used: int
+    """What this process holds: its resident set on the CPU; on a GPU, what is taken of the device."""
+    total: int
+    """What the machine or device has in all."""
+
+
+class IntIndex(Protocol):
+    """Append-only map from int64 keys to dense int32 ids: 0, 1, 2, ... in order of first insertion.
+
+    One writer at a time: whoever owns the index serialises calls of `insert`. Readers never wait: a `lookup` finds
+    every key whose `insert` had returned before it started, may or may not find newer ones, and never gives a wrong
+    id. Every int64 is a valid key.
+    """
+
+    def __len__(self) -> int:
+        """Return how many keys have an id."""
+        ...
+
+    def lookup(self, keys: Array) -> Array:
+        """Return (n,) int32: the id of each of the (n,) int64 `keys`, -1 where it has none."""
+        ...
+
+    def insert(self, keys: Array) -> Array:
+        """Return (n,) int32: the id of each of the (n,) int64 `keys`; unknown keys get the next ids.
+
+        `keys` may repeat a key: all its rows get the one id, and new ids follow the order of first occurrence.
+
+        Raises
+        ------
+        OverflowError
+            If there would be more than 2**31 - 1 keys. Nothing has changed by then.
+        """
+        ...
+
+    @property
+    def keys(self) -> Array:
+        """(len,) int64: the key of each id. A view; the part that was returned never changes."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the index."""
+        ...
+
+
+class ArrayBackend(Protocol):
+    """One place where arrays live, and the verbs that differ between such places.
+
+    Verbs never modify their arguments. On a GPU they return before the work is done; `synchronize` waits for it.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a user calls it: "cpu" or "gpu"."""
+        ...
+
+    @property
+    def xp(self) -> Any:
+        """The array namespace: the module `numpy` or `cupy`."""
+        ...
+
+    def from_host(self, host: Any, dtype: Any = None) -> Array:
+        """Return a NumPy array or a sequence of numbers as an array of this backend.
+
+        On the CPU an array of the right dtype is returned itself, not a copy.
+        """
+        ...
+
+    def to_host(self, array: Array) -> Any:
+        """Return the array as a `numpy.ndarray`; on the CPU it is `array` itself."""
+        ...
+
+    def from_arrow(self, column: pa.Array) -> tuple[Array, Array | None]:
+        """Return the values of a fixed-width Arrow column, and which of them are there.
+
+        Zero-copy where the layout allows it, also for slices: treat the result as read-only.
+
+        Parameters
+        ----------
+        column : pyarrow.Array
+            bool -> bool, int32 -> int32, int64 -> int64, float -> float32, double -> float64, date32 -> int32 (days),
+            timestamp[us] -> int64 (microseconds), decimal128(p <= 18, s) -> int64 (value times 10**s, exact),
+            fixed_size_list<double>[k] -> (n, k) float64. A ChunkedArray is not accepted.
+
+        Returns
+        -------
+        values : (n,) or (n, k)
+            0 (False) where the column is null.
+        valid : (n,) bool or None
+            False where the column is null; None when nothing is null.
+
+        Raises
+        ------
+        TypeError
+            If the column's type is none of those above.
+        ValueError
+            If a vector that is not null holds a null element.
+        """
+        ...
+
+    def to_arrow(self, data: Array, valid: Array | None, type: pa.DataType) -> pa.Array:
+        """Return values as an Arrow array of `type`, the inverse of `from_arrow`.
+
+        On the CPU the result shares the memory of `data` where the layouts agree: do not write to it afterwards.
+        (n, k) float64 data makes a fixed_size_list; decimals are made from scaled int64.
+
+        Raises
+        ------
+        TypeError
+            If `type` is none that `from_arrow` takes, or the dtype of `data` is not the one it gives for `type`.
+        """
+        ...
+
+    def scalar(self, array0d: Array) -> int | float | bool:
+        """Return the value of an array with one element. The only way by which values leave a device one by one."""
+        ...
+
+    def group(self, keys: Array) -> Groups:
+        """Return the distinct values of (n,) int64 `keys`, ascending, and the group of each row."""
+        ...
+
+    def group_count(self, group_of: Array, size: int) -> Array:
+        """Return (size,) int64: the number of rows of each group. Group ids are in 0..size-1, here and below."""
+        ...
+
+    def group_sum(self, values: Array, group_of: Array, size: int) -> Array:
+        """Return (size,) the sum of each group, 0 where it has no row.
+
+        float64 for floating point values; int64 for integers and booleans: exact modulo 2**64, never rounded.
+        """
+        ...
+
+    def group_min(self, values: Array, group_of: Array, size: int, initial: int | float) -> Array:
+        """Return (size,) the least value of each group and `initial`; float64 for floats, int64 for integers.
+
+        A group that has a NaN gives NaN.
+        """
+        ...
+
+    def group_max(self, values: Array, group_of: Array, size: int, initial: int | float) -> Array:
+        """Return (size,) the greatest value of each group and `initial`; float64 for floats, int64 for integers.
+
+        A group that has a NaN gives NaN.
+        """
+        ...
+
+    def order_by_code(self, codes: Array, size: int) -> Array:
+        """Return (n,) int64: the stable order that sorts `codes`, integers in 0..size-1, ascending."""
+        ...
+
+    def int_index(self) -> IntIndex:
+        """Return a new, empty index."""
+        ...
+
+    def ignore_float_errors(self) -> AbstractContextManager[object]:
+        """Return a context in which dividing by zero, overflow and inf - inf quietly give inf or NaN."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished all work given to it."""
+        ...
+
+    def memory(self) -> MemoryUse:
+        """Return the memory figures of the process or device."""
+        ...

@@ -1,0 +1,140 @@
+"""The reference backend: NumPy arrays in the memory of the process.
+
+Floor 1: imports numpy and pyarrow only. Other backends must give the results of this one
+(tests/conformance/test_backends.py). Each verb is chosen to be cheap both for a commit of 100 rows, where the number of
+NumPy calls counts, and for a bulk of millions, where memory traffic does.
+Figures are for 100 rows / 5 million rows into 2,400 groups, on a 2-core Xeon with AVX-512 and NumPy 2.4.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gpu_engine.backend import numpy_arrow
+from gpu_engine.backend.array_backend import Array, Groups, MemoryUse
+from gpu_engine.backend.numpy_index import NumpyIndex
+from gpu_engine.backend.numpy_sort import distinct, order_within
+
+__all__ = ["NumpyBackend"]
+
+
+class NumpyBackend:
+    """The CPU: every call has finished when it returns. Stateless; safe to use from any thread."""
+
+    name = "cpu"
+    xp: Any = np
+
+    def from_host(self, host: Any, dtype: Any = None) -> Array:
+        """Return `host` as an array; itself if it is one of that dtype."""
+        return np.asarray(host, dtype)
+
+    def to_host(self, array: Array) -> Any:
+        """Return the array itself."""
+        return array
+
+    def from_arrow(self, column: pa.Array) -> tuple[Array, Array | None]:
+        """Return the values of an Arrow column, 0 where null, and which are there (None: all)."""
+        return numpy_arrow.from_arrow(column)
+
+    def to_arrow(self, data: Array, valid: Array | None, type: pa.DataType) -> pa.Array:
+        """Return an Arrow array of `type`; it shares the memory of `data` but for booleans and decimals."""
+        return numpy_arrow.to_arrow(data, valid, type)
+
+    def scalar(self, array0d: Array) -> int | float | bool:
+        """Return the value of an array with one element."""
+        value: int | float | bool = array0d.item()
+        return value
+
+    def group(self, keys: Array) -> Groups:
+        """Return the distinct keys, ascending, and each row's group.
+
+        Notes
+        -----
+        7 us for 100 rows (`np.unique` takes 10). 5 million rows: 35 ms for 2,400 keys in a compact range, 60 ms for a
+        million, 170 ms for keys that span less than 2**40, 420 ms for any int64.
+        """
+        return Groups(*distinct(keys))
+
+    def group_count(self, group_of: Array, size: int) -> Array:
+        """Return (size,) int64: the rows of each group (0.8 us / 10 ms)."""
+        return np.bincount(group_of, minlength=size)
+
+    def group_sum(self, values: Array, group_of: Array, size: int) -> Array:
+        """Return (size,) float64 or int64: the sum of each group.
+
+        Notes
+        -----
+        Floats: `bincount` (1.0 us / 12 ms). Integers: `add.at`, which is exact, takes 1.8 us / 12 ms; `bincount` would
+        convert to float64 first (1.0 us / 23 ms) and round beyond 2**53.
+        """
+        if values.dtype.kind == "f":
+            return np.bincount(group_of, values, size).astype(np.float64, copy=False)  # int64 if there are no rows
+        sums = np.zeros(size, np.int64)
+        np.add.at(sums, group_of, values.astype(np.int64, copy=False))
+        return sums
+
+    def group_min(self, values: Array, group_of: Array, size: int, initial: int | float) -> Array:
+        """Return (size,) float64 or int64: the least of each group and `initial`, NaN if the group has one.
+
+        Notes
+        -----
+        `minimum.at` takes 4.4 us / 13 ms; sorting the rows by group first would take 90 ms.
+        """
+        values = _widened(values)
+        least = np.full(size, initial, values.dtype)
+        with np.errstate(invalid="ignore"):  # NaN is an answer here
+            np.minimum.at(least, group_of, values)
+        return least
+
+    def group_max(self, values: Array, group_of: Array, size: int, initial: int | float) -> Array:
+        """Return (size,) float64 or int64: the greatest of each group and `initial`, NaN if the group has one."""
+        values = _widened(values)
+        greatest = np.full(size, initial, values.dtype)
+        with np.errstate(invalid="ignore"):
+            np.maximum.at(greatest, group_of, values)
+        return greatest
+
+    def order_by_code(self, codes: Array, size: int) -> Array:
+        """Return (n,) int64: the stable order that sorts `codes`.
+
+        Notes
+        -----
+        1.2 us / 90 ms, however many codes. Radix sorting (a stable argsort of uint16) takes 80 ms for up to 65,536
+        codes and 225 ms in two passes beyond.
+        """
+        return order_within(codes, 0, size - 1)
+
+    def int_index(self) -> NumpyIndex:
+        """Return a new, empty index."""
+        return NumpyIndex()
+
+    def ignore_float_errors(self) -> AbstractContextManager[object]:
+        """Return NumPy's own context; it holds for the calling thread."""
+        return np.errstate(all="ignore")
+
+    def synchronize(self) -> None:
+        """Return at once: a NumPy call has finished when it returns."""
+
+    def memory(self) -> MemoryUse:
+        """Return the resident memory of the process and the memory of the machine, in bytes."""
+        page = os.sysconf("SC_PAGE_SIZE")
+        return MemoryUse(used=_resident_pages(page) * page, total=os.sysconf("SC_PHYS_PAGES") * page)
+
+
+def _widened(values: Array) -> Array:
+    """Return values as float64 or int64: `ufunc.at` is fast only where no cast is needed."""
+    return values.astype(np.float64 if values.dtype.kind == "f" else np.int64, copy=False)
+
+
+def _resident_pages(page: int) -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:  # no /proc here (macOS): the peak is the best there is
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // page

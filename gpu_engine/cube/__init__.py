@@ -1,0 +1,1 @@
+"""Floor 4: hierarchies, measures, aggregate providers, query plans and live queries."""

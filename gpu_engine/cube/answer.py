@@ -1,0 +1,185 @@
+"""Answers: cells with their measures, in order, as Arrow and pandas show them.
+
+Floor 4. Cells stay dictionary codes until the last moment; an index for pandas is built from codes and never from
+values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.cube.aggregate import ROWS
+from gpu_engine.cube.cells import CellSet
+from gpu_engine.cube.query import Query
+from gpu_engine.database.expression import NumericKind
+from gpu_engine.schema import LOCAL_DATE
+from gpu_engine.storage.column import Values, decode
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DEPTH", "Answer", "answer_of"]
+
+DEPTH = "__depth__"
+"""Last column of an answer with totals: how many levels the row names; fewer than all of them in a total."""
+
+NOT_AVAILABLE = "N/A"
+TOTAL = "Total"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Cells of a query, n of them, each with a code per level and a number per measure."""
+
+    backend: ArrayBackend
+    query: Query
+    codes: tuple[Array, ...]
+    """Per level (n,) int32 codes; -1 for N/A, and where a total does not name the level."""
+    depth: Array | None
+    """(n,) int8: number of levels that the cell names; None where no totals were asked for."""
+    values: tuple[Values, ...]
+    """Per measure the (n,) numbers."""
+
+    def __len__(self) -> int:
+        return len(self.values[0])
+
+    def take(self, places: Array) -> Answer:
+        """Return the cells at (k,) places, in that order."""
+        return replace(
+            self,
+            codes=tuple(codes[places] for codes in self.codes),
+            depth=None if self.depth is None else self.depth[places],
+            values=tuple(values.take(places) for values in self.values),
+        )
+
+    def sorted(self) -> Answer:
+        """Return the cells in the order of the levels, a total before what it sums up, N/A last."""
+        if not self.codes or len(self) < 2:
+            return self
+        xp = self.backend.xp
+        keys = []
+        for place, (level, codes) in enumerate(zip(self.query.levels, self.codes, strict=True)):
+            rank = level.ranks()[codes + 1] + 1
+            keys.append(rank if self.depth is None else xp.where(self.depth > place, rank, 0))
+        bits = [(len(level.ranks()) + 1).bit_length() for level in self.query.levels]
+        if sum(bits) > 63:
+            return self.take(xp.lexsort(xp.stack(keys[::-1])))
+        packed = keys[0]
+        for key, width in zip(keys[1:], bits[1:], strict=True):
+            packed = (packed << width) | key
+        return self.take(xp.argsort(packed))
+
+    def to_arrow(self, epoch: int, branch: str) -> pa.Table:
+        """Return level columns, then measure columns, then the depth if there are totals; N/A is null.
+
+        The schema's metadata says which branch and epoch the answer shows.
+        """
+        columns: dict[str, pa.Array] = {}
+        for level, codes in zip(self.query.levels, self.codes, strict=True):
+            columns[_fresh(level.name, columns, level.table)] = decode(
+                self.backend, level.reference.column.dictionary, codes
+            )
+        for (name, measure), values in zip(self.query.measures, self.values, strict=True):
+            columns[_fresh(name, columns, "measure")] = _numbers(self.backend, values, measure.kind)
+        if self.depth is not None:
+            columns[DEPTH] = pa.array(self.backend.to_host(self.depth), pa.int8())
+        table = pa.table(columns)
+        return table.replace_schema_metadata({"branch": branch, "epoch": str(epoch)})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a frame indexed by the levels, with a column per measure.
+
+        N/A is the text "N/A" in levels of text and NaT or NaN in others; in a total the levels that it does not name
+        read "Total".
+        """
+        import pandas as pd
+
+        columns = {
+            name: _numbers(self.backend, values, measure.kind).to_pandas()
+            for (name, measure), values in zip(self.query.measures, self.values, strict=True)
+        }
+        if not self.query.levels:
+            return pd.DataFrame(columns)
+        places, labels = zip(*map(self._labels, range(len(self.codes))), strict=True)
+        names = [level.name for level in self.query.levels]
+        if len(names) == 1:
+            index: pd.Index = labels[0].take(places[0]).rename(names[0])
+        else:
+            index = pd.MultiIndex(levels=labels, codes=places, names=names, verify_integrity=False)
+        frame = pd.DataFrame(columns)
+        frame.index = index
+        return frame
+
+    def _labels(self, place: int) -> tuple[Any, Any]:
+        """Return (n,) places of the level's members among its labels, and the labels as a pandas Index."""
+        import pandas as pd
+
+        level, xp = self.query.levels[place], self.backend.xp
+        groups = self.backend.group(self.codes[place].astype("int64"))
+        members = decode(self.backend, level.reference.column.dictionary, groups.keys)
+        if level.type == LOCAL_DATE:
+            members = members.cast(pa.timestamp("s"))
+        labels = pd.Index(members.to_pandas())
+        places = groups.group_of
+        if len(members) and members[0].as_py() is None and level.type.coded:
+            labels = pd.Index([NOT_AVAILABLE, *labels[1:]])
+        if self.depth is not None:
+            labels = pd.Index([*labels, TOTAL], dtype=object if not level.type.coded else None)
+            places = xp.where(self.depth > place, places, len(labels) - 1)
+        return self.backend.to_host(places), labels
+
+
+def answer_of(query: Query, parts: Sequence[CellSet]) -> Answer:
+    """Return the measures of a query, in no particular order of cells.
+
+    Parameters
+    ----------
+    parts : the cells by all levels; with totals, after them the cells by each shorter list of levels, down to none
+    """
+    backend = parts[0].backend
+    answers = [_part(query, cells, len(query.levels) - place) for place, cells in enumerate(parts)]
+    if len(answers) == 1:
+        return answers[0] if query.totals else replace(answers[0], depth=None)
+    xp = backend.xp
+    return Answer(
+        backend,
+        query,
+        tuple(xp.concatenate(codes) for codes in zip(*(answer.codes for answer in answers), strict=True)),
+        xp.concatenate([answer.depth for answer in answers]),
+        tuple(_joined(backend, column) for column in zip(*(answer.values for answer in answers), strict=True)),
+    )
+
+
+def _part(query: Query, cells: CellSet, depth: int) -> Answer:
+    backend, xp = cells.backend, cells.backend.xp
+    if not query.levels and not len(cells):
+        # Without levels there is always one cell, also over nothing.
+        cells = CellSet(backend, {}, {one: xp.full(1, one.empty, dtype=one.dtype) for one in cells.values})
+    absent = xp.full(len(cells), -1, dtype="int32")
+    codes = [cells.codes[level.reference] if place < depth else absent for place, level in enumerate(query.levels)]
+    values = tuple(measure.evaluate(backend, cells.values) for _, measure in query.measures)
+    return Answer(backend, query, tuple(codes), xp.full(len(cells.values[ROWS]), depth, dtype="int8"), values)
+
+
+def _joined(backend: ArrayBackend, parts: Sequence[Values]) -> Values:
+    xp = backend.xp
+    valid = None
+    if any(part.valid is not None for part in parts):
+        valid = xp.concatenate(
+            [xp.ones(len(part), dtype="bool") if part.valid is None else part.valid for part in parts]
+        )
+    return Values(xp.concatenate([part.data for part in parts]), valid)
+
+
+def _numbers(backend: ArrayBackend, values: Values, kind: NumericKind) -> pa.Array:
+    arrow = {"int": pa.int64(), "float": pa.float64()}.get(kind.name) or pa.decimal128(18, kind.scale)
+    return backend.to_arrow(values.data, values.valid, arrow)
+
+
+def _fresh(name: str, taken: dict[str, pa.Array], prefix: str) -> str:
+    return name if name not in taken else f"{prefix}.{name}"

@@ -1,0 +1,341 @@
+"""The cube: a fact table seen by hierarchies and measures.
+
+Floor 4. The cube owns its model (hierarchies, measures) and its providers; queries are compiled against the model and
+answered by the plan.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from typing import Any
+
+from gpu_engine.backend.array_backend import Array
+from gpu_engine.cube.aggregate import ROWS, Primitive
+from gpu_engine.cube.answer import answer_of
+from gpu_engine.cube.hierarchy import Hierarchies, Level, Levels
+from gpu_engine.cube.live import CellChange, LiveQuery
+from gpu_engine.cube.measure import CountRows, Measure, NamedMeasure, agg, as_measure
+from gpu_engine.cube.plan import answer_cells
+from gpu_engine.cube.provider import AggregateProvider
+from gpu_engine.cube.query import Query, compile_query
+from gpu_engine.database.condition import Condition, Resolve
+from gpu_engine.database.database import MASTER, Database
+from gpu_engine.database.expression import Field
+from gpu_engine.database.join import Reference
+from gpu_engine.database.resolve import join_paths, resolver
+from gpu_engine.database.table import Table
+from gpu_engine.errors import InvalidModelError, InvalidQueryError, UnknownMeasureError
+from gpu_engine.storage.column import decode
+
+__all__ = ["Cube", "Measures"]
+
+ReportFailure = Callable[[str, BaseException], None]
+
+
+class Measures(MutableMapping[str, Measure]):
+    """Measures of a cube by name. Assigning one makes or redefines it, also while the cube serves queries."""
+
+    def __init__(self, cube: Cube) -> None:
+        self._cube = cube
+        self._definitions: dict[str, Measure] = {}
+
+    def __getitem__(self, name: str) -> Measure:
+        """Return a measure; UnknownMeasureError if there is none of that name."""
+        self.definition(name)
+        return NamedMeasure(name, self)
+
+    def __setitem__(self, name: Any, measure: Any) -> None:
+        """Define a measure. Its own name in it means what the name meant before.
+
+        Raises
+        ------
+        InvalidModelError
+            If it is no measure, sums something not numeric, or would be defined by way of itself.
+        UnknownColumnError, AmbiguousNameError
+            If a column is not found, or not clear.
+        """
+        if not isinstance(name, str) or not name:
+            raise InvalidModelError(f"measure name {name!r}: give a text with at least one character.")
+        bound = as_measure(measure).bind(self._cube.resolve)
+        if name in self._definitions:
+            bound = bound.substitute(name, self._definitions[name])
+        if name in bound.names():
+            raise InvalidModelError(f"measure {name!r} would be defined by way of itself.")
+        self._definitions = {**self._definitions, name: bound}
+
+    def __delitem__(self, name: str) -> None:
+        """Remove a measure; InvalidModelError if another one uses it."""
+        self.definition(name)
+        users = [other for other, measure in self._definitions.items() if other != name and name in measure.names()]
+        if users:
+            raise InvalidModelError(f"measure {name!r} is used by {users}. Redefine those first.")
+        self._definitions = {other: measure for other, measure in self._definitions.items() if other != name}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._definitions)
+
+    def __len__(self) -> int:
+        return len(self._definitions)
+
+    def definition(self, name: str) -> Measure:
+        """Return what a name stands for now; UnknownMeasureError if nothing."""
+        try:
+            return self._definitions[name]
+        except (KeyError, TypeError):
+            raise UnknownMeasureError(str(name), self._definitions, f"cube {self._cube.name!r}") from None
+
+
+class Cube:
+    """Facts by levels. Create it with `Session.create_cube`; every method may be called from any thread."""
+
+    def __init__(self, name: str, fact: Table, database: Database, mode: str, report_failure: ReportFailure) -> None:
+        if mode not in ("auto", "manual"):
+            raise InvalidModelError(f"mode {mode!r}: use 'auto' or 'manual'.")
+        self.name, self.fact, self.database = name, fact, database
+        self.root = fact.store
+        self.resolve: Resolve = resolver(database, self.root)
+        self.report_failure = report_failure
+        self.measures = Measures(self)
+        self._hierarchies = Hierarchies(self)
+        self._levels: dict[Reference, Level] = {}
+        self._auto = mode == "auto"
+        self._discovered: set[tuple[object, ...]] = set()
+        self._lock = threading.RLock()
+        self._held: dict[AggregateProvider, int] = {}
+        self._live: set[LiveQuery] = set()
+        self.measures["contributors.COUNT"] = CountRows()
+        if self._auto:
+            self._define_measures()
+
+    def __repr__(self) -> str:
+        return f"Cube({self.name!r}, fact={self.fact.name!r})"
+
+    # -- model ------------------------------------------------------------------------------------------------------
+
+    @property
+    def hierarchies(self) -> Hierarchies:
+        """Hierarchies by name; in mode auto also those of tables that were joined since the last look."""
+        if self._auto:
+            self._discover()
+        return self._hierarchies
+
+    @property
+    def levels(self) -> Levels:
+        """Levels of all hierarchies, by name or by (table, column)."""
+        return Levels(self.hierarchies)
+
+    def level(self, given: Level | Field) -> Level:
+        """Return the level of a column, the same object whenever it is asked for.
+
+        Raises
+        ------
+        InvalidModelError
+            If it is neither a level nor a column, or a column of vectors.
+        UnknownColumnError, AmbiguousNameError
+            If the column is not found, or not clear.
+        """
+        if isinstance(given, Level):
+            return given
+        if not isinstance(given, Field):
+            raise InvalidModelError(f"{given!r} is neither a level nor a column. Use cube.levels[...] or table[...].")
+        return self._level(self.resolve(given))
+
+    def _level(self, reference: Reference) -> Level:
+        if reference.column.type.width is not None:
+            raise InvalidModelError(f"column {reference.path!r} holds vectors, which cannot be a level.")
+        level = self._levels.get(reference)
+        if level is None:
+            table = reference.joins[-1].name if reference.joins else self.root.name
+            level = self._levels[reference] = Level(reference, table)
+        return level
+
+    def _discover(self) -> None:
+        """Make a single-level hierarchy of every column, not yet seen, that is not numeric or is part of a key."""
+        with self._lock:
+            for path in list(join_paths(self.database, self.root)):
+                if path in self._discovered:
+                    continue
+                self._discovered.add(path)
+                store = path[-1].target if path else self.root
+                for column in store.columns.values():
+                    if column.type.width is None and (not column.type.numeric or column.name in store.schema.keys):
+                        level = self._level(Reference(path, column))
+                        name = level.name if level.name not in self._hierarchies else f"{level.table}.{level.name}"
+                        if not level.hierarchy and name not in self._hierarchies:
+                            self._hierarchies[name] = [level]
+
+    def _define_measures(self) -> None:
+        for name, data_type in self.fact.types.items():
+            if data_type.numeric and name not in self.fact.keys:
+                self.measures[f"{name}.SUM"] = agg.sum(self.fact[name])
+                self.measures[f"{name}.MEAN"] = agg.mean(self.fact[name])
+
+    # -- queries ----------------------------------------------------------------------------------------------------
+
+    def query(
+        self,
+        *measures: Any,
+        levels: Sequence[Any] = (),
+        filter: Condition | None = None,
+        totals: bool = False,
+        branch: str = MASTER,
+        epoch: int | None = None,
+        mode: str = "pandas",
+        explain: bool = False,
+    ) -> Any:
+        """Return measures by levels, at one epoch of all tables.
+
+        Parameters
+        ----------
+        *measures : names or measures of this cube
+        levels : names or levels; the cells come in their order, N/A last
+        filter : condition on levels
+        totals : also the cells of each shorter list of levels; see `answer.DEPTH` and `Answer.to_pandas`
+        branch, epoch : which version; by default the head of master
+        mode : "pandas" for a DataFrame indexed by the levels, "arrow" for a pyarrow Table
+        explain : return an `Explanation` instead of the cells
+
+        Raises
+        ------
+        UnknownMeasureError, UnknownLevelError, AmbiguousNameError, TypeMismatchError, InvalidQueryError
+            If the query does not fit the cube; InvalidQueryError lists the problems if there are several.
+        UnknownBranchError, EpochNotRetainedError
+            If the version cannot be read.
+        """
+        if mode not in ("pandas", "arrow"):
+            raise InvalidQueryError([f"mode {mode!r}: use 'pandas' or 'arrow'."])
+        compiled = compile_query(self, measures, levels, filter, totals)
+        version = self.database.version(branch, epoch)
+        parts, explanation = answer_cells(self, compiled, version)
+        if explain:
+            return explanation
+        answer = answer_of(compiled, parts).sorted()
+        return answer.to_pandas() if mode == "pandas" else answer.to_arrow(version.epoch, branch)
+
+    def live(
+        self,
+        *measures: Any,
+        levels: Sequence[Any] = (),
+        filter: Condition | None = None,
+        branch: str = MASTER,
+        totals: bool = False,
+        on_change: Callable[[CellChange], None] | None = None,
+    ) -> LiveQuery:
+        """Return a query that is kept up to date.
+
+        Parameters
+        ----------
+        on_change : callable
+            Gets a snapshot, then every change in epoch order, on a thread of its own: commits do not wait for it. What
+            it raises ends this live query only, and shows in the session's health.
+
+        Raises
+        ------
+        As `query`.
+        """
+        compiled = compile_query(self, measures, levels, filter, totals)
+        self.database.version(branch)
+        live = LiveQuery(self, compiled, branch, on_change)
+        with self._lock:
+            self._live.add(live)
+        return live
+
+    def create_provider(
+        self, levels: Sequence[Any] = (), measures: Sequence[Any] = (), filter: Condition | None = None
+    ) -> AggregateProvider:
+        """Keep the aggregates of some measures by some levels up to date; queries that it covers then read it.
+
+        Raises
+        ------
+        As `query`.
+        """
+        compiled = compile_query(self, measures, levels, filter, totals=False)
+        references = [level.reference for level in compiled.levels]
+        return self.acquire(references, compiled.primitives, compiled.condition)
+
+    # -- providers --------------------------------------------------------------------------------------------------
+
+    @property
+    def providers(self) -> tuple[AggregateProvider, ...]:
+        """All providers: those created, those of live queries, those that count the members of hierarchies."""
+        return tuple(self._held)
+
+    def acquire(
+        self, levels: Sequence[Reference], primitives: frozenset[Primitive], condition: Condition | None
+    ) -> AggregateProvider:
+        """Return a provider with just these levels and rows and at least these aggregates; give it back later."""
+        identity = None if condition is None else condition.identity()
+        with self._lock:
+            for provider in self._held:
+                own = None if provider.condition is None else provider.condition.identity()
+                same = set(provider.levels) == set(levels) and own == identity
+                if same and primitives <= provider.primitives:
+                    self._held = {**self._held, provider: self._held[provider] + 1}
+                    return provider
+            provider = AggregateProvider(self.database, self.root, levels, sorted_primitives(primitives), condition)
+            provider.attach()
+            self._held = {**self._held, provider: 1}
+            return provider
+
+    def release(self, live: LiveQuery, providers: Sequence[AggregateProvider]) -> None:
+        """Give back the providers of a live query that closes."""
+        with self._lock:
+            self._live.discard(live)
+            for provider in providers:
+                held = dict(self._held)
+                held[provider] -= 1
+                if not held[provider]:
+                    del held[provider]
+                    provider.detach()
+                self._held = held
+
+    def close(self) -> None:
+        """Close all live queries."""
+        for live in tuple(self._live):
+            live.close()
+
+    # -- members ----------------------------------------------------------------------------------------------------
+
+    def member_provider(self, levels: Sequence[Level]) -> AggregateProvider:
+        """Return the provider that counts the facts of each path of members, from now on kept by deltas."""
+        references = [level.reference for level in levels]
+        with self._lock:
+            for provider in self._held:
+                if provider.levels == tuple(references) and provider.condition is None:
+                    return provider
+            return self.acquire(references, frozenset([ROWS]), None)
+
+    def members(self, levels: Sequence[Level]) -> dict[tuple[Any, ...], int]:
+        """Return the paths of members that facts have at the head, in order, with the number of facts of each."""
+        measure = ("contributors.COUNT", CountRows())
+        query = Query((measure,), tuple(levels), None, (), totals=False)
+        self.member_provider(levels)
+        answer = answer_of(query, answer_cells(self, query, self.database.head)[0]).sorted()
+        columns = [
+            decode(answer.backend, level.reference.column.dictionary, codes).to_pylist()
+            for level, codes in zip(levels, answer.codes, strict=True)
+        ]
+        counts = answer.backend.to_host(answer.values[0].data).tolist()
+        return dict(zip(zip(*columns, strict=True), counts, strict=True))
+
+    def first_member(self, level: Level, epoch: int) -> int:
+        """Return the code of the first member, in the level's order, that facts have at an epoch; -2 if none has."""
+        provider = self.member_provider([level])
+        cells = provider.read(epoch)
+        if cells is None:
+            query = Query((), (level,), None, (), totals=False)
+            cells = answer_cells(self, query, self.database.version(epoch=epoch))[0][0]
+        if not len(cells):
+            return -2
+        codes: Array = cells.codes[level.reference]
+        return int(self.database.backend.scalar(codes[level.ranks()[codes + 1].argmin()]))
+
+    def slicing_providers(self, query: Query) -> list[AggregateProvider]:
+        """Return the providers that tell the first members which a query depends on."""
+        return [self.member_provider([slicer]) for slicer in query.slicers]
+
+
+def sorted_primitives(primitives: frozenset[Primitive]) -> list[Primitive]:
+    """Return primitives in a fixed order, the row count first."""
+    return sorted(primitives, key=lambda primitive: (primitive != ROWS, primitive.function, str(primitive.identity)))

@@ -1,0 +1,324 @@
+"""Live cube queries: a snapshot, then per epoch exactly the cells whose values changed.
+
+Floor 4. Nothing is queued: a subscriber knows the epoch it has, and asks what changed since. The answer comes from the
+histories of the providers below the query, epoch by epoch while the subscriber keeps up, as one merged change when it
+is far behind, and as a snapshot when the history no longer reaches back. So slow subscribers cost nothing, and a
+reconnecting one resumes by the same call.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from gpu_engine.backend.array_backend import Array
+from gpu_engine.cube.aggregate import ROWS, Primitive
+from gpu_engine.cube.answer import Answer, answer_of
+from gpu_engine.cube.cells import CellSet, paired_cells
+from gpu_engine.cube.history import merge_moves
+from gpu_engine.cube.plan import sliced
+from gpu_engine.cube.provider import AggregateProvider
+from gpu_engine.cube.query import Query
+from gpu_engine.errors import InvalidQueryError
+from gpu_engine.storage.column import Values
+
+if TYPE_CHECKING:
+    from gpu_engine.cube.cube import Cube
+
+__all__ = ["CellChange", "LiveQuery"]
+
+MERGE_AFTER = 64
+"""Epochs with changes that a subscriber may be behind before they are merged into one change."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CellChange:
+    """What a live query has to tell: a snapshot, or the cells that changed. Tables are immutable and safe to keep.
+
+    All tables have the same columns: levels, measures, and `__depth__` if the query has totals.
+    """
+
+    epoch: int
+    """The cells are as of this epoch."""
+    from_epoch: int | None
+    """The change is relative to this epoch; None for a snapshot."""
+    branch: str
+    snapshot: bool
+    """True if `added` holds all cells and what was known before is void."""
+    added: pa.Table
+    """Cells that were not there."""
+    changed: pa.Table
+    """Cells with another value in some measure, new values."""
+    changed_from: pa.Table
+    """The same cells in the same order, old values."""
+    removed: pa.Table
+    """Cells that are gone, old values."""
+
+
+class LiveQuery:
+    """A query kept up to date by deltas. Create it with `Cube.live`; close it to free what it keeps."""
+
+    def __init__(self, cube: Cube, query: Query, branch: str, on_change: Callable[[CellChange], None] | None) -> None:
+        self.query, self.branch = query, branch
+        self._cube = cube
+        self._parts = self._open_parts()
+        self._closed = threading.Event()
+        self._progress = threading.Condition()
+        self._delivered = -1
+        self.error: BaseException | None = None
+        """What `on_change` raised; it is not called again after that."""
+        self._delivery: threading.Thread | None = None
+        if on_change is not None:
+            self._delivery = threading.Thread(
+                target=self._deliver, args=(on_change,), name=f"live {cube.name}", daemon=True
+            )
+            self._delivery.start()
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that `on_change` has been told of (-1 before the snapshot); without `on_change` the head."""
+        return self._cube.database.head.epoch if self._delivery is None else self._delivered
+
+    def result(self, mode: str = "pandas") -> Any:
+        """Return the cells at `epoch` as `Cube.query` would; at the head if that epoch is no longer kept.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the mode is neither pandas nor arrow, or the live query is closed.
+        """
+        if mode not in ("pandas", "arrow"):
+            raise InvalidQueryError([f"mode {mode!r}: use 'pandas' or 'arrow'."])
+        epoch = max(self.epoch, 0)
+        answer = self._answer_at(epoch)
+        if answer is None:
+            epoch, answer = self._newest()
+        return answer.to_pandas() if mode == "pandas" else answer.to_arrow(epoch, self.branch)
+
+    def wait_for(self, epoch: int, timeout: float | None = None) -> bool:
+        """Wait until `self.epoch` is at least `epoch`; return False if it is not within `timeout` seconds."""
+        if self._delivery is None:
+            return self._cube.database.wait_for_commit(epoch - 1, timeout) >= epoch
+        with self._progress:
+            self._progress.wait_for(lambda: self._delivered >= epoch or self._ended(), timeout)
+        return self._delivered >= epoch
+
+    def changes_since(self, epoch: int | None) -> tuple[list[CellChange], int]:
+        """Return what changed after an epoch, and the epoch up to which that is all.
+
+        Parameters
+        ----------
+        epoch : int or None
+            The epoch that the caller has; None if it has nothing yet.
+
+        Returns
+        -------
+        list of CellChange
+            One per epoch that changed cells; one for all of them when there are very many; a single snapshot when the
+            caller has nothing or the epoch is no longer kept.
+        int
+            The epoch to ask with next time.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the live query is closed.
+        """
+        head = self._cube.database.head.epoch
+        if epoch is not None and epoch == head:
+            return [], head
+        steps = self._steps(epoch, head) if epoch is not None and 0 <= epoch < head else None
+        if steps is not None:
+            changes = [self._change(begin, end) for begin, end in steps]
+            if all(change is not _GONE for change in changes):
+                return [change for change in changes if isinstance(change, CellChange)], head
+        head, answer = self._newest()
+        nothing = answer.take(self._cube.database.backend.xp.zeros(0, dtype="int64"))
+        return [self._cell_change(None, head, answer, nothing, nothing, nothing)], head
+
+    def close(self) -> None:
+        """Stop calling `on_change` and give back what the query keeps. May be called from `on_change`."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._cube.release(self, self._parts)
+        self._cube.database.wake()
+        with self._progress:
+            self._progress.notify_all()
+        if self._delivery is not None and self._delivery is not threading.current_thread():
+            self._delivery.join()
+
+    # -- how --------------------------------------------------------------------------------------------------------
+
+    def _open_parts(self) -> list[AggregateProvider]:
+        """Return a provider by all levels; with totals, then one by each shorter list of levels."""
+        query, slicers = self.query, [level.reference for level in self.query.slicers]
+        references = [level.reference for level in query.levels]
+        depths = range(len(references), -1, -1) if query.totals else [len(references)]
+        return [
+            self._cube.acquire([*references[:depth], *slicers], query.primitives, query.condition) for depth in depths
+        ]
+
+    def _answer_at(self, epoch: int) -> Answer | None:
+        if self._closed.is_set():
+            raise InvalidQueryError(["the live query is closed."])
+        parts = []
+        for provider in self._parts:
+            cells = provider.read(epoch)
+            if cells is None:
+                return None
+            parts.append(sliced(self._cube, self.query, cells, epoch))
+        return answer_of(self.query, parts).sorted()
+
+    def _newest(self) -> tuple[int, Answer]:
+        while True:
+            epoch = self._cube.database.head.epoch
+            answer = self._answer_at(epoch)
+            if answer is not None:
+                return epoch, answer
+
+    def _steps(self, epoch: int, head: int) -> list[tuple[int, int]] | None:
+        """Return the spans of epochs to tell of one by one; None if not all changes are kept."""
+        epochs: set[int] = set()
+        for provider in [*self._parts, *self._cube.slicing_providers(self.query)]:
+            records = provider.changes(epoch, head)
+            if records is None:
+                return None
+            epochs.update(record.epoch for record in records)
+        ends = sorted(epochs)
+        if len(ends) > MERGE_AFTER:
+            return [(epoch, head)]
+        return list(zip([epoch, *ends], ends, strict=False))
+
+    def _change(self, begin: int, end: int) -> CellChange | object | None:
+        """Return what changed in begin < epoch <= end; None if no value did, _GONE if it is no longer kept."""
+        before_parts, after_parts, exists = [], [], []
+        for provider in self._parts:
+            moved = self._moved(provider, begin, end)
+            if moved is None:
+                return _GONE
+            before_parts.append(moved[0])
+            after_parts.append(moved[1])
+            exists.append((self._present(moved[0]), self._present(moved[1])))
+        backend = self._cube.database.backend
+        xp = backend.xp
+        before, after = answer_of(self.query, before_parts), answer_of(self.query, after_parts)
+        was = xp.concatenate([old for old, _ in exists])
+        now = xp.concatenate([new for _, new in exists])
+        if len(was) != len(before):
+            return None
+        differs = xp.zeros(len(before), dtype="bool")
+        for old, new in zip(before.values, after.values, strict=True):
+            differs |= _different(old, new)
+        added = after.take(xp.flatnonzero(now & ~was))
+        removed = before.take(xp.flatnonzero(was & ~now))
+        changed = xp.flatnonzero(was & now & differs)
+        if not (len(added) or len(removed) or len(changed)):
+            return None
+        return self._cell_change(begin, end, added, removed, after.take(changed), before.take(changed))
+
+    def _moved(self, provider: AggregateProvider, begin: int, end: int) -> tuple[CellSet, CellSet] | None:
+        """Return cells before and after, pair by pair, that hold every cell that may have changed."""
+        cube, query = self._cube, self.query
+        firsts = [(cube.first_member(level, begin), cube.first_member(level, end)) for level in query.slicers]
+        if any(old != new for old, new in firsts):
+            old_cells, new_cells = provider.read(begin), provider.read(end)
+            if old_cells is None or new_cells is None:
+                return None
+            return paired_cells(sliced(cube, query, old_cells, begin), sliced(cube, query, new_cells, end))
+        records = provider.changes(begin, end)
+        if records is None:
+            return None
+        backend = cube.database.backend
+        if not records:
+            nothing = _empty_cells(provider)
+            return sliced(cube, query, nothing, end), sliced(cube, query, nothing, end)
+        moves = merge_moves(records, [len(level.column.dictionary) for level in provider.levels])
+        codes = dict(zip(provider.levels, moves.codes, strict=True))
+        return (
+            sliced(cube, query, CellSet(backend, codes, moves.before), end),
+            sliced(cube, query, CellSet(backend, codes, moves.after), end),
+        )
+
+    def _present(self, cells: CellSet) -> Array:
+        """Return which cells exist: those with rows, and always the one cell of a query without levels."""
+        rows = cells.values[ROWS]
+        return rows >= 0 if not self.query.levels else rows > 0
+
+    def _cell_change(
+        self, begin: int | None, end: int, added: Answer, removed: Answer, changed: Answer, changed_from: Answer
+    ) -> CellChange:
+        order = _order(changed)
+        tables = [
+            answer.to_arrow(end, self.branch)
+            for answer in (added.sorted(), changed.take(order), changed_from.take(order), removed.sorted())
+        ]
+        return CellChange(end, begin, self.branch, begin is None, *tables)
+
+    # -- delivery ---------------------------------------------------------------------------------------------------
+
+    def _ended(self) -> bool:
+        return self._closed.is_set() or self.error is not None or self._cube.database.closed
+
+    def _deliver(self, on_change: Callable[[CellChange], None]) -> None:
+        """Tell `on_change` of the snapshot and of every change, one epoch after the other."""
+        known: int | None = None
+        try:
+            while not self._ended():
+                changes, head = self.changes_since(known)
+                for change in changes:
+                    if self._closed.is_set():
+                        return
+                    on_change(change)
+                    self._advance(change.epoch)
+                self._advance(head)
+                known = head
+                self._cube.database.wait_for_commit(known, until=self._closed.is_set)
+        except BaseException as error:
+            if not self._closed.is_set():
+                self.error = error
+                _log.exception("live query on cube %s stopped", self._cube.name)
+                self._cube.report_failure(f"live query on cube {self._cube.name}", error)
+            with self._progress:
+                self._progress.notify_all()
+
+    def _advance(self, epoch: int) -> None:
+        with self._progress:
+            self._delivered = epoch
+            self._progress.notify_all()
+
+
+_GONE = object()
+
+
+def _different(old: Values, new: Values) -> Array:
+    """Return (n,) bool: where two lists of numbers differ; NaN is NaN and null is null."""
+    data = (old.data != new.data) & ~((old.data != old.data) & (new.data != new.data))
+    if old.valid is None and new.valid is None:
+        return data
+    was = data == data if old.valid is None else old.valid
+    now = data == data if new.valid is None else new.valid
+    return (data & was & now) | (was != now)
+
+
+def _order(answer: Answer) -> Array:
+    xp = answer.backend.xp
+    numbered = Values(xp.arange(len(answer)), None)
+    query = answer.query
+    return Answer(answer.backend, query, answer.codes, answer.depth, (numbered,)).sorted().values[0].data
+
+
+def _empty_cells(provider: AggregateProvider) -> CellSet:
+    xp = provider.backend.xp
+    codes = {level: xp.zeros(0, dtype="int32") for level in provider.levels}
+    values: dict[Primitive, Array] = {one: xp.zeros(0, dtype=one.dtype) for one in provider.primitives}
+    return CellSet(provider.backend, codes, values)

@@ -1,0 +1,326 @@
+"""Aggregate providers: primitive aggregates of a cube's facts by some levels, moved by every commit.
+
+Floor 4. A commit costs what it moves, whatever the size of the table: signed contributions are grouped by cell and
+added; only a cell that loses its minimum or maximum (or holds inf or NaN, which cannot be subtracted) is read again
+from its own rows. Readers at any epoch that the history still covers need no lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gpu_engine.backend.array_backend import Array
+from gpu_engine.cube.addressing import Addressing, addressing_for
+from gpu_engine.cube.aggregate import ROWS, Primitive
+from gpu_engine.cube.cells import CellSet, CellTable, place_rows
+from gpu_engine.cube.contribution import Contribution, MovedRows
+from gpu_engine.cube.extremes import RowsByCell
+from gpu_engine.cube.history import CellsMoved, History, merge_moves
+from gpu_engine.cube.scan import scan
+from gpu_engine.database.commit import Commit, Moves, Version
+from gpu_engine.database.condition import Condition
+from gpu_engine.database.database import Database
+from gpu_engine.database.flat_rows import FlatView
+from gpu_engine.database.join import Join, Reference
+from gpu_engine.storage.table_store import TableStore
+
+__all__ = ["AggregateProvider", "ProviderStatistics"]
+
+HISTORY_BYTES = 32 << 20
+"""Bytes of changes that a provider keeps for readers behind the head."""
+
+_STALE_ENTRIES = 1 << 20
+_CATCH_UP_COMMITS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatistics:
+    """Figures of one provider."""
+
+    name: str
+    levels: tuple[str, ...]
+    aggregates: tuple[str, ...]
+    cells: int
+    """Cells that have rows."""
+    nbytes: int
+    """Bytes of cells, row index and history."""
+    commits: int
+    """Commits that moved cells."""
+    cells_reread: int
+    """Cells that were read again from their rows because they lost an extreme."""
+    full_refresh_total: int
+    """Times that all rows were read again after the first time. Stays 0."""
+
+
+class AggregateProvider:
+    """Cells of some levels, at every epoch from its creation on. Create it with `attach`."""
+
+    def __init__(
+        self,
+        database: Database,
+        root: TableStore,
+        levels: Sequence[Reference],
+        primitives: Sequence[Primitive],
+        condition: Condition | None = None,
+    ) -> None:
+        self.levels = tuple(levels)
+        self.primitives = frozenset([ROWS, *primitives])
+        self.condition = condition
+        """Bound condition on rows; only those for which it holds are counted."""
+        self._database, self._root = database, root
+        self.backend = database.backend
+        self._joins = _joins_read(self.levels, self.primitives, condition)
+        self._cells = CellTable(self.backend, addressing_for(self.backend, _sizes(self.levels)), [ROWS])
+        self._history = History(0, HISTORY_BYTES)
+        self._by_cell: RowsByCell | None = None
+        self._backlog: deque[tuple[Commit, Moves]] | None = deque()
+        """Commits that came while the cells were computed; None once they are applied."""
+        self._commits = self._cells_reread = self._full_refreshes = 0
+
+    # -- opening ----------------------------------------------------------------------------------------------------
+
+    def attach(self) -> AggregateProvider:
+        """Compute the cells at the head and follow every commit from there on; writers go on meanwhile."""
+        with self._database.writing():
+            version = self._database.head
+            self._database.follow(self)
+        try:
+            self._build(version)
+            self._catch_up()
+        except BaseException:
+            self._database.unfollow(self)
+            raise
+        return self
+
+    def detach(self) -> None:
+        """Follow no further commit. What has been read stays good."""
+        self._database.unfollow(self)
+
+    def _build(self, version: Version) -> None:
+        view = FlatView(version, self._root)
+        if all(primitive.linear for primitive in self.primitives):
+            self._cells = scan(view, self.levels, list(self.primitives), self.condition)
+        else:
+            self._cells, self._by_cell = self._scan_with_rows(view)
+        self._history = History(version.epoch, HISTORY_BYTES)
+
+    def _scan_with_rows(self, view: FlatView) -> tuple[CellTable, RowsByCell]:
+        parts: list[tuple[Addressing, Array, Array]] = []
+        table = scan(view, self.levels, list(self.primitives), self.condition, lambda *part: parts.append(part))
+        by_cell = RowsByCell(self.backend)
+        for addressing, places, rows in parts:
+            if addressing is not table.addressing:
+                places = table.addressing.encode(addressing.decode(places))
+            by_cell.add(places, rows)
+        by_cell.prepare(table.size)
+        return table, by_cell
+
+    def _catch_up(self) -> None:
+        """Apply what was committed while the cells were computed; the last of it with the writer held."""
+        backlog = self._backlog
+        assert backlog is not None
+        for _ in range(_CATCH_UP_COMMITS):
+            if len(backlog) <= 2:
+                break
+            self._prepare(*backlog.popleft())()
+        with self._database.writing():
+            while backlog:
+                self._prepare(*backlog.popleft())()
+            self._backlog = None
+
+    # -- following --------------------------------------------------------------------------------------------------
+
+    def derive(self, commit: Commit) -> Callable[[], None] | None:
+        """Work out how a commit moves the cells; see `Follower`."""
+        moves = commit.moves(self._root, self._joins)
+        if not moves:
+            return None
+        backlog = self._backlog
+        if backlog is not None:
+            return lambda: backlog.append((commit, moves))
+        return self._prepare(commit, moves)
+
+    def _prepare(self, commit: Commit, moves: Moves) -> Callable[[], None]:
+        rows = MovedRows(commit, moves, self._root, self.levels, self.condition)
+        table, by_cell = self._cells, self._by_cell
+        if not table.addressing.fits(_sizes(self.levels)):
+            addressing = addressing_for(self.backend, _sizes(self.levels))
+            if by_cell is not None:
+                by_cell = by_cell.readdressed(table.addressing, addressing)
+            table = table.readdressed(addressing)
+        contribution = rows.contribution(table.addressing)
+        if not len(contribution):
+            return lambda: None
+        table.cover()
+        before = {one: slot.buffer[contribution.places] for one, slot in table.slots.items()}
+        after, lost = self._after(table, contribution, before)
+        again = self.backend.xp.flatnonzero(lost)
+        if len(again):
+            if by_cell is None:
+                by_cell = self._index_rows(commit.before, table)
+            fresh = self._read_again(commit, table, by_cell, contribution, again)
+            for primitive, values in fresh.items():
+                after[primitive][again] = values
+        record = CellsMoved(commit.epoch, table, contribution.places, before, after)
+        entries = contribution.entries() if by_cell is not None else None
+        return lambda: self._publish(record, by_cell, entries)
+
+    def _after(
+        self, table: CellTable, contribution: Contribution, before: Mapping[Primitive, Array]
+    ) -> tuple[dict[Primitive, Array], Array]:
+        """Return the numbers of the touched cells after the commit, and (k,) bool: which must be read again."""
+        xp = self.backend.xp
+        after: dict[Primitive, Array] = {}
+        lost = xp.zeros(len(contribution), dtype="bool")
+        for primitive, values in before.items():
+            if primitive.linear:
+                with self.backend.ignore_float_errors():
+                    after[primitive] = values + contribution.change(primitive)
+                if primitive.dtype == "float64":
+                    lost |= ~xp.isfinite(after[primitive])
+            else:
+                entering, leaving = contribution.entering(primitive), contribution.leaving(primitive)
+                after[primitive] = primitive.combine(self.backend, values, entering)
+                lost |= ~_beyond(primitive, values, leaving) & ~_reaches(primitive, entering, values)
+        self._clear_empty(after)
+        return after, lost & (after[ROWS] > 0)
+
+    def _clear_empty(self, after: dict[Primitive, Array]) -> None:
+        """Let cells without values hold exactly what they held before they had any."""
+        for counted, counts in after.items():
+            if counted.function != "count":
+                continue
+            without = counts == 0
+            if self.backend.scalar(without.any()):
+                for primitive in after:
+                    if primitive.identity == counted.identity and primitive != counted:
+                        after[primitive][without] = primitive.empty
+
+    def _index_rows(self, version: Version, table: CellTable) -> RowsByCell:
+        """Return the rows of each cell of `table`, for a provider that so far needed none (no extremes, all finite)."""
+        scanned, by_cell = self._scan_with_rows(FlatView(version, self._root))
+        return by_cell.readdressed(scanned.addressing, table.addressing)
+
+    def _read_again(
+        self, commit: Commit, table: CellTable, by_cell: RowsByCell, contribution: Contribution, again: Array
+    ) -> dict[Primitive, Array]:
+        """Return the numbers of touched cells `again` from all their rows after the commit."""
+        xp = self.backend.xp
+        self._cells_reread += len(again)
+        wanted = contribution.places[again]
+        places, entered = contribution.entries()
+        groups = xp.minimum(xp.searchsorted(wanted, places), len(wanted) - 1)
+        candidates = xp.union1d(by_cell.find(wanted, table.size), entered[wanted[groups] == places])
+        candidates = candidates[commit.after.table(self._root).alive(candidates)]
+        rows = FlatView(commit.after, self._root).rows(candidates)
+        now = place_rows(table.addressing, rows, self.levels)
+        group_of = xp.minimum(xp.searchsorted(wanted, now), len(wanted) - 1)
+        here = wanted[group_of] == now
+        if self.condition is not None:
+            here &= self.condition.mask(rows)
+        kept = xp.flatnonzero(here)
+        rows = FlatView(commit.after, self._root).rows(candidates[kept])
+        return {one: one.merge(self.backend, one.values(rows), group_of[kept], len(wanted)) for one in self.primitives}
+
+    def _publish(self, record: CellsMoved, by_cell: RowsByCell | None, entries: tuple[Array, Array] | None) -> None:
+        self._history.add(record)
+        for primitive, values in record.after.items():
+            record.table.slots[primitive].buffer[record.places] = values
+        self._cells = record.table
+        self._commits += 1
+        if by_cell is not None and entries is not None:
+            by_cell.add(*entries)
+            alive = self._root.row_count - self._root.dead_count
+            if len(by_cell) > 2 * alive + _STALE_ENTRIES:
+                by_cell = by_cell.compacted(self._root.version(record.epoch).alive_rows())
+            self._by_cell = by_cell
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def covers(self, epoch: int) -> bool:
+        """Return whether the cells can be read at an epoch."""
+        return self._backlog is None and self._history.since <= epoch
+
+    def read(self, epoch: int) -> CellSet | None:
+        """Return the cells as they were at an epoch not after the head; None if the history no longer covers it."""
+        table = self._cells
+        size = table.size
+        copies = {one: slot.buffer[:size].copy() for one, slot in table.slots.items()}
+        records = self._history.after(epoch)
+        if records is None:
+            return None
+        if all(record.table is table for record in records):
+            for record in reversed(records):
+                inside = record.places < size
+                for primitive, values in record.before.items():
+                    copies[primitive][record.places[inside]] = values[inside]
+            return self._cell_set(table, copies)
+        return self._cell_set(table, copies).replaced(merge_moves(records, _sizes(self.levels)), self.levels)
+
+    def _cell_set(self, table: CellTable, numbers: Mapping[Primitive, Array]) -> CellSet:
+        filled = self.backend.xp.flatnonzero(numbers[ROWS])
+        codes = table.addressing.decode(filled) if self.levels else []
+        return CellSet(
+            self.backend,
+            dict(zip(self.levels, codes, strict=True)),
+            {one: values[filled] for one, values in numbers.items()},
+        )
+
+    def changes(self, after: int, until: int) -> list[CellsMoved] | None:
+        """Return what moved in epochs after < epoch <= until, oldest first; None if not all of it is kept."""
+        records = self._history.after(after)
+        return None if records is None else [record for record in records if record.epoch <= until]
+
+    def statistics(self) -> ProviderStatistics:
+        """Return figures for operators and tests."""
+        rows = self._cells.slots[ROWS].array
+        nbytes = self._cells.nbytes + self._history.nbytes + (self._by_cell.nbytes if self._by_cell else 0)
+        return ProviderStatistics(
+            self.name,
+            tuple(level.path for level in self.levels),
+            tuple(sorted({one.function for one in self.primitives})),
+            int(self.backend.scalar((rows > 0).sum())),
+            nbytes,
+            self._commits,
+            self._cells_reread,
+            self._full_refreshes,
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of places for cells: what reading all of them costs."""
+        return self._cells.size
+
+    @property
+    def name(self) -> str:
+        """What explanations and statistics call it: its levels."""
+        return " x ".join(level.path for level in self.levels) or "grand total"
+
+
+def _sizes(levels: Sequence[Reference]) -> list[int]:
+    return [len(level.column.dictionary) for level in levels]
+
+
+def _joins_read(
+    levels: Sequence[Reference], primitives: frozenset[Primitive], condition: Condition | None
+) -> frozenset[Join]:
+    """Return every join on a path that the provider reads."""
+    read = set(levels)
+    for primitive in primitives:
+        if primitive.expression is not None:
+            read |= primitive.expression.references()
+    if condition is not None:
+        read |= condition.references()
+    return frozenset(join for reference in read for join in reference.joins)
+
+
+def _beyond(primitive: Primitive, extreme: Array, values: Array) -> Array:
+    """Return where `extreme` is strictly beyond `values`, so that losing them does not touch it."""
+    return values < extreme if primitive.function == "max" else values > extreme
+
+
+def _reaches(primitive: Primitive, values: Array, extreme: Array) -> Array:
+    """Return where `values` reach `extreme`, so that it stays or is passed."""
+    return values >= extreme if primitive.function == "max" else values <= extreme

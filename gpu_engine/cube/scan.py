@@ -1,0 +1,102 @@
+"""Scans: aggregates computed from the rows of a version, chunk by chunk.
+
+Floor 4. Chunks keep the working set in the processor's cache and bound what a scan takes beyond its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gpu_engine.backend.array_backend import Array
+from gpu_engine.cube.addressing import Addressing, addressing_for
+from gpu_engine.cube.aggregate import ROWS, Primitive
+from gpu_engine.cube.cells import CellSet, CellTable, place_rows
+from gpu_engine.database.condition import Condition
+from gpu_engine.database.flat_rows import FlatRows, FlatView
+from gpu_engine.database.join import Reference
+
+__all__ = ["CHUNK_ROWS", "add_rows", "filled_cells", "scan"]
+
+CHUNK_ROWS = 1 << 17
+"""Rows read at a time."""
+
+OnPlaces = Callable[[Addressing, Array, Array], None]
+
+
+def scan(
+    view: FlatView,
+    levels: Sequence[Reference],
+    primitives: Sequence[Primitive],
+    condition: Condition | None = None,
+    on_places: OnPlaces | None = None,
+) -> CellTable:
+    """Return the aggregates of all rows alive in the view that satisfy the condition.
+
+    Parameters
+    ----------
+    on_places : callable
+        Gets, chunk by chunk, the addressing, the (n,) places and the (n,) rows that were counted there.
+    """
+    backend, version = view.root.backend, view.snapshot.table(view.root)
+    # Levels take their codes on the way, so the sizes known at the start may turn out too small.
+    table = CellTable(backend, addressing_for(backend, _sizes(levels)), _with_rows(primitives))
+    start = 0
+    while start < version.row_count:
+        stop = min(version.row_count, start + max(CHUNK_ROWS, table.size if levels else 0))
+        alive = version.alive(slice(start, stop))
+        if backend.scalar(alive.all()):
+            rows: FlatRows = view.rows(slice(start, stop))
+            numbers = None
+        else:
+            numbers = backend.xp.flatnonzero(alive) + start
+            rows = view.rows(numbers)
+        if condition is not None:
+            held = condition.mask(rows)
+            numbers = backend.xp.flatnonzero(held) + start if numbers is None else numbers[held]
+            rows = view.rows(numbers)
+        table, places = add_rows(table, rows, levels)
+        if on_places is not None:
+            on_places(table.addressing, places, backend.xp.arange(start, stop) if numbers is None else numbers)
+        start = stop
+    return table
+
+
+def add_rows(table: CellTable, rows: FlatRows, levels: Sequence[Reference]) -> tuple[CellTable, Array]:
+    """Add rows to the cells in place; a level that outgrew the addressing moves the cells first.
+
+    Returns
+    -------
+    CellTable, (n,) int64
+        The table, perhaps another one, and the place of each row.
+    """
+    backend = rows.backend
+    for level in levels:
+        rows.codes(level)
+    if not table.addressing.fits(_sizes(levels)):
+        table = table.readdressed(addressing_for(backend, _sizes(levels)))
+    places = place_rows(table.addressing, rows, levels)
+    table.cover()
+    for primitive, slot in table.slots.items():
+        fresh = primitive.merge(backend, primitive.values(rows), places, table.size)
+        slot.buffer[: table.size] = primitive.combine(backend, slot.array, fresh)
+    return table, places
+
+
+def filled_cells(table: CellTable, levels: Sequence[Reference]) -> CellSet:
+    """Return the cells of a table that nobody else changes."""
+    backend = table.backend
+    places = backend.xp.flatnonzero(table.slots[ROWS].array)
+    codes = table.addressing.decode(places) if levels else []
+    return CellSet(
+        backend,
+        dict(zip(levels, codes, strict=True)),
+        {primitive: slot.buffer[places] for primitive, slot in table.slots.items()},
+    )
+
+
+def _sizes(levels: Sequence[Reference]) -> list[int]:
+    return [len(level.column.dictionary) for level in levels]
+
+
+def _with_rows(primitives: Sequence[Primitive]) -> list[Primitive]:
+    return [ROWS, *(primitive for primitive in primitives if primitive != ROWS)]

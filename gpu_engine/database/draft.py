@@ -1,0 +1,233 @@
+"""Drafts: what a commit will do to one table, worked out where no reader looks.
+
+Floor 3. Operations apply to a draft one after the other, each seeing what the ones before did. New rows are written
+behind the visible ones; nothing else of the table is touched, so a draft is abandoned by forgetting it. `change` says
+in the end which rows begin and which end. A draft is itself a view of the table as it will be after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from gpu_engine.backend.array_backend import Array
+from gpu_engine.database.join import Join
+from gpu_engine.storage.column import RowSelection, Values
+from gpu_engine.storage.table_store import TableChange, TableStore, TableVersion
+
+__all__ = ["TableDraft"]
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What happened to the rows of a transaction, besides beginning and ending."""
+
+    duplicates: int = 0
+    unchanged: int = 0
+
+
+class TableDraft:
+    """One table in one commit. Used by the writer only, and thrown away with the commit."""
+
+    def __init__(self, base: TableVersion, joins: Sequence[Join]) -> None:
+        self.store: TableStore = base.store
+        self.base = base
+        self.counts = _Counts()
+        self._joins = joins
+        self._xp = base.store.backend.xp
+        self._scalar = base.store.backend.scalar
+        self._first = base.row_count
+        self._end = base.row_count
+        self._dropped: Array = self._xp.zeros(0, dtype="int64")
+        """Rows of the base that operations ended, ascending; updated ones are not among them."""
+        self._revised = False
+        """Whether an operation undid an earlier one or dropped rows: a row may then end up as it was."""
+        self._staged_alive: Array = self._xp.zeros(0, dtype="bool")
+
+    # -- operations -------------------------------------------------------------------------------------------------
+
+    def upsert(self, columns: Mapping[str, pa.Array]) -> None:
+        """Add rows, or update those whose key exists. Of several rows with one key the last counts.
+
+        Parameters
+        ----------
+        columns : every column of the table -> (n,) Arrow array of its type; key columns without nulls
+        """
+        values = {name: self.store.columns[name].ingest(column) for name, column in columns.items()}
+        self._upsert(values)
+
+    def update(self, columns: Mapping[str, pa.Array]) -> Array:
+        """Change the given columns of the rows with the given keys.
+
+        Returns
+        -------
+        (n,) bool
+            Which of the keys exist. Nothing is changed unless all do.
+        """
+        given = {name: self.store.columns[name].ingest(column) for name, column in columns.items()}
+        rows = self._existing(self._lookup({name: given[name] for name in self.store.schema.keys}))
+        found = rows >= 0
+        if self._scalar(found.all()):
+            kept = {name: column.read(rows) for name, column in self.store.columns.items() if name not in given}
+            self._upsert({**kept, **given})
+        return found
+
+    def drop_keys(self, columns: Mapping[str, pa.Array]) -> None:
+        """End the rows with the given keys; keys that have no row are passed over."""
+        keys = {name: self.store.columns[name].ingest(column) for name, column in columns.items()}
+        rows = self._existing(self._lookup(keys))
+        self.drop(self._xp.unique(rows[rows >= 0]))
+
+    def drop(self, rows: Array) -> None:
+        """End (n,) distinct rows that are alive in the draft."""
+        self._revised = True
+        is_staged = rows >= self._first
+        staged, ended = rows[is_staged], rows[~is_staged]
+        self._staged_alive[staged - self._first] = False
+        if self.store.entities is not None and len(staged):
+            before = self.store.previous.buffer[staged].astype("int64")
+            before = before[before >= 0]
+            ended = self._xp.concatenate([ended, before[self.base.alive(before)]])
+        self._dropped = self._xp.union1d(self._dropped, ended)
+
+    # -- the draft as a view ----------------------------------------------------------------------------------------
+
+    @property
+    def row_count(self) -> int:
+        """Rows that exist, dead and staged ones included."""
+        return self._end
+
+    def alive(self, rows: RowSelection) -> Array:
+        """Return (n,) bool: which of the rows are alive after the operations so far."""
+        if isinstance(rows, slice):
+            rows = self._xp.arange(rows.start, rows.stop)
+        staged = rows >= self._first
+        alive = self.base.alive(rows) & ~staged & ~self._xp.isin(rows, self._ended())
+        if len(self._staged_alive):
+            alive |= staged & self._staged_alive[self._xp.maximum(rows - self._first, 0)]
+        return alive
+
+    def alive_rows(self) -> Array:
+        """Return (n,) int64: all rows alive after the operations so far, ascending."""
+        return self._xp.flatnonzero(self.alive(slice(0, self._end)))
+
+    def rows_of(self, entities: Array) -> Array:
+        """Return (n,) int64: the row of each of (n,) entities after the operations so far, -1 for none."""
+        return self._existing(entities)
+
+    # -- the outcome ------------------------------------------------------------------------------------------------
+
+    def change(self) -> TableChange:
+        """Return which rows begin and end. Rows that end up as they were neither begin nor end."""
+        xp = self._xp
+        staged = xp.arange(self._first, self._end)
+        alive = staged[self._staged_alive]
+        stillborn = staged[~self._staged_alive]
+        nothing = staged[:0]
+        if self.store.entities is None or not len(alive):
+            return TableChange(nothing, nothing, alive, self._dropped, stillborn, self._end)
+        before = self.store.previous.buffer[alive].astype("int64")
+        paired = before >= 0
+        paired &= self.base.alive(xp.maximum(before, 0))
+        old, new, added = before[paired], alive[paired], alive[~paired]
+        removed = self._dropped
+        if self._revised:
+            same = self._same(self._read(old), self._read(new))
+            self.counts.unchanged += int(self._scalar(same.sum()))
+            stillborn = xp.concatenate([stillborn, new[same]])
+            removed = xp.setdiff1d(removed, old)
+            old, new = old[~same], new[~same]
+        return TableChange(old, new, added, removed, stillborn, self._end)
+
+    # -- how --------------------------------------------------------------------------------------------------------
+
+    def _upsert(self, values: dict[str, Values]) -> None:
+        if self.store.entities is None:
+            self._stage(values, None)
+            return
+        parts = self.store.entities.parts([values[name] for name in self.store.schema.keys])
+        entities = self.store.entities.insert(parts)
+        self.store.ensure_entities()
+        places = self._last_of_each(entities)
+        if places is not None:
+            entities = entities[places]
+            values = {name: column.take(places) for name, column in values.items()}
+        old = self._existing(entities)
+        known = self._xp.flatnonzero(old >= 0)
+        if len(known):
+            same = self._same(self._read(old[known]), {name: column.take(known) for name, column in values.items()})
+            unchanged = int(self._scalar(same.sum()))
+            if unchanged:
+                self.counts.unchanged += unchanged
+                changed = self._xp.ones(len(entities), dtype="bool")
+                changed[known[same]] = False
+                places = self._xp.flatnonzero(changed)
+                entities, old = entities[places], old[places]
+                values = {name: column.take(places) for name, column in values.items()}
+            superseded = old[old >= self._first]
+            if len(superseded):
+                self._revised = True
+                self._staged_alive[superseded - self._first] = False
+        self._stage(values, entities)
+
+    def _stage(self, values: Mapping[str, Values], entities: Array | None) -> None:
+        start = self._end
+        self._end = self.store.stage(start, values, entities)
+        for join in self._joins:
+            join.point(start, values)
+        fresh = self._xp.ones(self._end - start, dtype="bool")
+        self._staged_alive = fresh if start == self._first else self._xp.concatenate([self._staged_alive, fresh])
+
+    def _last_of_each(self, entities: Array) -> Array | None:
+        """Return the last place of each distinct entity, ascending; None if no entity comes twice."""
+        groups = self.store.backend.group(entities.astype("int64"))
+        if len(groups.keys) == len(entities):
+            return None
+        self.counts.duplicates += len(entities) - len(groups.keys)
+        places = self._xp.arange(len(entities))
+        return self._xp.sort(self.store.backend.group_max(places, groups.group_of, len(groups.keys), -1))
+
+    def _lookup(self, keys: Mapping[str, Values]) -> Array:
+        assert self.store.entities is not None
+        entities = self.store.entities.lookup(
+            self.store.entities.parts([keys[name] for name in self.store.schema.keys])
+        )
+        self.store.ensure_entities()
+        return entities
+
+    def _existing(self, entities: Array) -> Array:
+        """Return (n,) int64: the row alive in the draft for each entity, -1 for none."""
+        rows = self.base.rows_of(entities)
+        if len(self._dropped):
+            rows[self._xp.isin(rows, self._dropped)] = -1
+        if not len(self._staged_alive):
+            return rows
+        staged = self._first + self._xp.flatnonzero(self._staged_alive)
+        if not len(staged):
+            return rows
+        owners = self.store.entity_of.buffer[staged]
+        order = self._xp.argsort(owners)
+        owners, staged = owners[order], staged[order]
+        places = self._xp.minimum(self._xp.searchsorted(owners, entities), len(owners) - 1)
+        return self._xp.where(owners[places] == entities, staged[places], rows)
+
+    def _ended(self) -> Array:
+        """Return the rows of the base that the operations so far have ended or replaced."""
+        if self.store.entities is None or not len(self._staged_alive):
+            return self._dropped
+        staged = self._first + self._xp.flatnonzero(self._staged_alive)
+        return self._xp.union1d(self._dropped, self.store.previous.buffer[staged].astype("int64"))
+
+    def _read(self, rows: Array) -> dict[str, Values]:
+        return {name: column.read(rows) for name, column in self.store.columns.items()}
+
+    def _same(self, left: Mapping[str, Values], right: Mapping[str, Values]) -> Array:
+        """Return (n,) bool: where all columns agree."""
+        result = None
+        for name, column in self.store.columns.items():
+            if name not in self.store.schema.keys:
+                equal = column.same(left[name], right[name])
+                result = equal if result is None else result & equal
+        return self._xp.ones(len(left[name]), dtype="bool") if result is None else result

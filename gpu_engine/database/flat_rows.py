@@ -1,0 +1,168 @@
+"""Flat rows: rows of a table with the columns that its joins reach, at one snapshot.
+
+Floor 3. Nothing is joined ahead of time: a value is gathered when it is asked for, through the entity that the row
+points to and the row which that entity has in the snapshot. Each path is followed once, whatever is read behind it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.database.join import Join, Reference
+from gpu_engine.storage.column import RowSelection, Values
+from gpu_engine.storage.table_store import TableStore
+
+if TYPE_CHECKING:
+    from gpu_engine.database.condition import Operand
+
+__all__ = ["FlatRows", "FlatView", "RowReader", "Snapshot", "TableView"]
+
+
+class TableView(Protocol):
+    """Rows of one table as a snapshot shows them."""
+
+    @property
+    def row_count(self) -> int:
+        """Rows that exist, dead ones included."""
+        ...
+
+    def alive(self, rows: RowSelection) -> Array:
+        """Return (n,) bool: which of the rows are alive."""
+        ...
+
+    def rows_of(self, entities: Array) -> Array:
+        """Return (n,) int64: the row of each of (n,) entities, -1 for none."""
+        ...
+
+    def alive_rows(self) -> Array:
+        """Return (n,) int64: all rows alive, ascending."""
+        ...
+
+
+class Snapshot(Protocol):
+    """All tables at one moment."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch it shows."""
+        ...
+
+    def table(self, store: TableStore) -> TableView:
+        """Return the rows of one table."""
+        ...
+
+
+class RowReader(Protocol):
+    """Where expressions and conditions read: some rows, or some cells, of a snapshot."""
+
+    @property
+    def holds_values(self) -> bool:
+        """Whether `values` can be called; cells know codes only."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    @property
+    def backend(self) -> ArrayBackend:
+        """Where the arrays live."""
+        ...
+
+    def values(self, reference: Reference) -> Values:
+        """Return the values of a column."""
+        ...
+
+    def codes(self, reference: Reference) -> Array:
+        """Return (n,) int32 dictionary codes of a column, -1 for null."""
+        ...
+
+
+class FlatView:
+    """A root table and what its joins reach, at one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, root: TableStore) -> None:
+        self.snapshot, self.root = snapshot, root
+        self._row_of_entity: dict[Join, Array] = {}
+
+    def rows(self, selection: RowSelection) -> FlatRows:
+        """Return the given rows of the root, all of them below its row count."""
+        return FlatRows(self, selection)
+
+    def follow(self, join: Join, entities: Array) -> Array:
+        """Return (n,) int64 rows of the join's target for (n,) entities, -1 for none."""
+        view = self.snapshot.table(join.target)
+        existing = join.target.current.length
+        if len(entities) < existing or len(entities) < 1024:
+            return view.rows_of(entities)
+        # Many rows, few entities: resolve each entity once; index -1 finds the extra last place, which holds -1.
+        row_of = self._row_of_entity.get(join)
+        if row_of is None or len(row_of) <= existing:
+            xp = self.root.backend.xp
+            everyone = xp.arange(existing + 1)
+            everyone[existing] = -1
+            row_of = self._row_of_entity[join] = view.rows_of(everyone)
+        return row_of[entities]
+
+
+class FlatRows:
+    """Some rows of a flat view. Values are gathered on demand and kept while the object lives."""
+
+    holds_values = True
+
+    def __init__(self, view: FlatView, selection: RowSelection) -> None:
+        self._view, self._selection = view, selection
+        self._targets: dict[tuple[Join, ...], Array] = {}
+        self._values: dict[Reference, Values] = {}
+        self._codes: dict[Reference, Array] = {}
+        self._evaluated: dict[tuple[object, ...], Values] = {}
+
+    def __len__(self) -> int:
+        if isinstance(self._selection, slice):
+            return int(self._selection.stop - self._selection.start)
+        return len(self._selection)
+
+    @property
+    def backend(self) -> ArrayBackend:
+        """Where the arrays live."""
+        return self._view.root.backend
+
+    def values(self, reference: Reference) -> Values:
+        """Return the values of a column; null where a join finds no row."""
+        values = self._values.get(reference)
+        if values is None:
+            column = reference.column
+            if reference.joins:
+                values = column.read_or_null(self._follow(reference.joins))
+            else:
+                values = column.read(self._selection)
+            self._values[reference] = values
+        return values
+
+    def codes(self, reference: Reference) -> Array:
+        """Return (n,) int32 dictionary codes of a column, -1 for null and where a join finds no row."""
+        codes = self._codes.get(reference)
+        if codes is None:
+            codes = self._codes[reference] = reference.column.codes(self.values(reference))
+        return codes
+
+    def evaluated(self, operand: Operand, identity: tuple[object, ...]) -> Values:
+        """Return what a bound operand yields, computed once for operands of equal identity."""
+        values = self._evaluated.get(identity)
+        if values is None:
+            values = self._evaluated[identity] = operand.evaluate(self)
+        return values
+
+    def _follow(self, joins: tuple[Join, ...]) -> Array:
+        rows = self._targets.get(joins)
+        if rows is None:
+            *before, last = joins
+            if before:
+                at = self._follow(tuple(before))
+                xp = self.backend.xp
+                entities = xp.where(at >= 0, last.entities(xp.maximum(at, 0)), -1)
+            else:
+                entities = last.entities(self._selection)
+            rows = self._targets[joins] = self._view.follow(last, entities)
+        return rows

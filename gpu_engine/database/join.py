@@ -1,0 +1,148 @@
+"""Joins: a row points to the entity of the key that it names in another table.
+
+Floor 3. It points there also when no row of that key has arrived, so a late, changed or deleted row touches exactly the
+rows that point to its entity, and those are found through postings without reading anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.errors import InvalidJoinError
+from gpu_engine.schema import INT, LONG
+from gpu_engine.storage.column import Column, RowSelection, Values
+from gpu_engine.storage.dictionary import Dictionary
+from gpu_engine.storage.entity_index import key_part
+from gpu_engine.storage.growable import GrowableArray
+from gpu_engine.storage.postings import Postings
+from gpu_engine.storage.table_store import TableStore
+
+__all__ = ["Join", "Reference", "check_join"]
+
+
+class Join:
+    """Many rows of `source` to at most one row of `target`, by all key columns of the target."""
+
+    def __init__(
+        self, name: str, source: TableStore, target: TableStore, on: Mapping[str, str], *, optional: bool
+    ) -> None:
+        self.name, self.source, self.target, self.optional = name, source, target, optional
+        self.on = dict(on)
+        """Column of the source -> key column of the target."""
+        assert target.entities is not None
+        by_target = {target_column: source_column for source_column, target_column in on.items()}
+        self._pairs = [(source.columns[by_target[key.name]], key) for key in target.entities.columns]
+        self._translations = [
+            _Translation(source.backend, ours.dictionary, theirs.dictionary) if ours.coded else None
+            for ours, theirs in self._pairs
+        ]
+        self._entities = GrowableArray(source.backend, "int32", fill=-1)
+        self._postings = Postings(source.backend)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pointers and of their index."""
+        return self._entities.nbytes + self._postings.nbytes
+
+    def point(self, start: int, values: Mapping[str, Values]) -> Array:
+        """Write where rows start, start + 1, ... of the source point to, from their values of all columns.
+
+        Returns
+        -------
+        (n,) int32
+            The entities, -1 where a part of the key is null.
+        """
+        xp = self.source.backend.xp
+        target_index = self.target.entities
+        assert target_index is not None
+        parts, valid = [], None
+        for (ours, theirs), translation in zip(self._pairs, self._translations, strict=True):
+            own = values[ours.name]
+            if translation is not None:
+                part = translation.codes(own.data).astype("int64")
+                present = part >= 0
+            else:
+                part, present = key_part(theirs, own), own.valid
+            parts.append(part)
+            if present is not None:
+                valid = present if valid is None else valid & present
+        if valid is None or self.source.backend.scalar(valid.all()):
+            entities = target_index.insert(parts)
+        else:
+            entities = xp.full(len(valid), -1, dtype="int32")
+            entities[valid] = target_index.insert([part[valid] for part in parts])
+        self.target.ensure_entities()
+        self._entities.write(start, entities)
+        return entities
+
+    def entities(self, rows: RowSelection) -> Array:
+        """Return (n,) int32 entities of the target that rows of the source point to, -1 for none."""
+        return self._entities.buffer[rows]
+
+    def rows_pointing_to(self, entities: Array, row_count: int) -> Array:
+        """Return the rows below `row_count`, dead ones included, that point to one of (k,) distinct entities."""
+        wanted = self.source.backend.xp.sort(entities.astype("int64"))
+        codes = self._entities.buffer[:row_count]
+        _, rows = self._postings.find(codes, wanted, self.target.current.length)
+        return rows
+
+
+class _Translation:
+    """Codes of one dictionary in terms of another, extended as the first one grows."""
+
+    def __init__(self, backend: ArrayBackend, source: Dictionary, target: Dictionary) -> None:
+        self._source, self._target = source, target
+        self._codes = GrowableArray(backend, "int32")
+
+    def codes(self, source_codes: Array) -> Array:
+        """Return (n,) int32 target codes of (n,) source codes; -1 stays -1."""
+        known, size = self._codes.length, len(self._source)
+        if known < size:
+            fresh = self._source.values(size).slice(known)
+            self._codes.write(known, self._target.encode(fresh))
+        found = self._codes.buffer[source_codes]
+        found[source_codes < 0] = -1
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A column seen from the rows of some root table: a path of joins, then a column of where they end."""
+
+    joins: tuple[Join, ...]
+    """Joins to follow from the root; empty for a column of the root itself."""
+    column: Column
+
+    @property
+    def path(self) -> str:
+        """How a user writes it: `product.color`."""
+        return ".".join([*(join.name for join in self.joins), self.column.name])
+
+    @property
+    def nullable(self) -> bool:
+        """Whether a row may find nothing there although the column itself holds no null."""
+        return bool(self.joins)
+
+
+def check_join(source: TableStore, target: TableStore, on: Mapping[str, str]) -> None:
+    """Refuse a join that does not go to all keys of the target by columns of the same types.
+
+    Raises
+    ------
+    InvalidJoinError
+        If the target has no key, `on` does not name each key column once, or two types differ (INT joins LONG).
+    """
+    where = f"join {source.name!r} -> {target.name!r}"
+    keys = target.schema.keys
+    if not keys:
+        raise InvalidJoinError(f"{where}: the target has no key. Create table {target.name!r} with keys=[...].")
+    if sorted(on.values()) != sorted(keys):
+        raise InvalidJoinError(
+            f"{where}: on={dict(on)!r} must map columns to all keys of the target, each once. Its keys: {list(keys)}."
+        )
+    for ours, theirs in on.items():
+        left, right = source.schema.types[ours], target.schema.types[theirs]
+        if left != right and {left, right} != {INT, LONG}:
+            raise InvalidJoinError(f"{where}: {ours!r} is {left} but {theirs!r} is {right}. Give both the same type.")

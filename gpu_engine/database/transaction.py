@@ -1,0 +1,75 @@
+"""Transactions: operations on any tables that become one epoch, or none.
+
+Floor 3. A block collects operations and holds no lock; the commit at its end applies them in the order written. Blocks
+inside a block of the same thread join the outer one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gpu_engine.database.commit import CommitReport
+from gpu_engine.database.database import MASTER, Database
+from gpu_engine.database.operation import Operation
+from gpu_engine.errors import UnknownBranchError
+
+__all__ = ["Transaction", "Transactions"]
+
+
+class Transaction:
+    """Operations collected so far; after the block, what they did."""
+
+    def __init__(self, branch: str) -> None:
+        self.branch = branch
+        self.operations: list[Operation] = []
+        self.report: CommitReport | None = None
+        """What the commit did; None until the outermost block has ended, and for ever if it was rolled back."""
+
+
+class Transactions:
+    """The transaction that each thread is in."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._open = threading.local()
+
+    def submit(self, *operations: Operation) -> CommitReport | None:
+        """Add operations to the thread's open transaction, or commit them as one of their own.
+
+        Returns
+        -------
+        CommitReport or None
+            None inside a transaction: its own report comes when the block ends.
+        """
+        transaction: Transaction | None = getattr(self._open, "transaction", None)
+        if transaction is None:
+            return self._database.commit(operations)
+        transaction.operations += operations
+        return None
+
+    @contextmanager
+    def start(self, branch: str = MASTER) -> Iterator[Transaction]:
+        """Open a transaction, or join the one that this thread is in.
+
+        Raises
+        ------
+        UnknownBranchError
+            If the branch does not exist.
+        EngineError
+            At the end of the outermost block, what the commit raises; nothing has changed then. An exception inside
+            the block also leaves nothing, and goes on as it is.
+        """
+        if branch != MASTER:
+            raise UnknownBranchError(branch, [MASTER])
+        outer: Transaction | None = getattr(self._open, "transaction", None)
+        if outer is not None:
+            yield outer
+            return
+        transaction = self._open.transaction = Transaction(branch)
+        try:
+            yield transaction
+        finally:
+            self._open.transaction = None
+        transaction.report = self._database.commit(transaction.operations)

@@ -1,0 +1,89 @@
+"""Postings: for each code, the entries that carry it (an inverted index over an append-only array of codes).
+
+Floor 2. Entries are sorted by code once; those appended since form a tail that is searched as it is, until it has grown
+enough to sort again. So a look-up costs what it finds plus the tail, and keeping the index costs nothing at all.
+"""
+
+from __future__ import annotations
+
+from gpu_engine.backend.array_backend import Array, ArrayBackend
+
+__all__ = ["Postings"]
+
+_TAIL = 65_536
+"""Entries that a tail may always have; a longer one may have a quarter of the sorted part."""
+
+
+class Postings:
+    """Sorted entries of a codes array that grows elsewhere. Used by one thread at a time (the writer)."""
+
+    def __init__(self, backend: ArrayBackend) -> None:
+        self._backend = backend
+        self._entries: Array = backend.xp.zeros(0, dtype="int32")
+        self._starts: Array = backend.xp.zeros(2, dtype="int64")
+        self._sorted = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sorted part."""
+        return int(self._entries.nbytes + self._starts.nbytes)
+
+    def find(self, codes: Array, wanted: Array, size: int) -> tuple[Array, Array]:
+        """Return which entries carry which of the wanted codes.
+
+        Parameters
+        ----------
+        codes : (n,) integer
+            Code of each entry, -1 to size - 1. The same array as in the call before, perhaps grown.
+        wanted : (k,) int64
+            Distinct codes, ascending, 0 to size - 1.
+        size : int
+            Number of codes that exist.
+
+        Returns
+        -------
+        owners, entries : (m,) int64
+            Entry entries[i] carries wanted[owners[i]]. In no particular order.
+        """
+        self.prepare(codes, size)
+        owners, entries = self._find_sorted(wanted)
+        tail = codes[self._sorted :]
+        if not len(tail):
+            return owners, entries
+        tail_owners, tail_entries = self._find_tail(tail, wanted, size)
+        xp = self._backend.xp
+        return xp.concatenate([owners, tail_owners]), xp.concatenate([entries, tail_entries + self._sorted])
+
+    def prepare(self, codes: Array, size: int) -> None:
+        """Sort the tail in if it has grown long."""
+        tail = len(codes) - self._sorted
+        if tail <= max(_TAIL, self._sorted // 4) and (self._sorted or tail <= _TAIL):
+            return
+        xp = self._backend.xp
+        shifted = codes.astype("int64") + 1
+        self._entries = self._backend.order_by_code(shifted, size + 1).astype("int32")
+        counts = self._backend.group_count(shifted, size + 1)
+        self._starts = xp.concatenate([xp.zeros(1, dtype="int64"), xp.cumsum(counts)])
+        self._sorted = len(codes)
+
+    def _find_sorted(self, wanted: Array) -> tuple[Array, Array]:
+        xp = self._backend.xp
+        last = len(self._starts) - 1
+        begins = self._starts[xp.minimum(wanted + 1, last)]
+        lengths = self._starts[xp.minimum(wanted + 2, last)] - begins
+        owners = xp.repeat(xp.arange(len(wanted)), lengths)
+        skipped = xp.cumsum(lengths) - lengths
+        places = xp.arange(len(owners)) + (begins - skipped)[owners]
+        return owners, self._entries[places].astype("int64")
+
+    def _find_tail(self, tail: Array, wanted: Array, size: int) -> tuple[Array, Array]:
+        xp = self._backend.xp
+        if size <= 4 * len(tail):
+            owner_of = xp.full(size + 1, -1, dtype="int64")
+            owner_of[wanted] = xp.arange(len(wanted))
+            owners = owner_of[tail]
+            entries = xp.flatnonzero(owners >= 0)
+            return owners[entries], entries
+        owners = xp.minimum(xp.searchsorted(wanted, tail), len(wanted) - 1)
+        entries = xp.flatnonzero(wanted[owners] == tail)
+        return owners[entries], entries
