@@ -167,7 +167,7 @@ class ArrayBackend(Protocol):
         ...
 
     def group_sum(self, values: Array, group_of: Array, size: int) -> Array:
-        """Return (size,) the sum of each group, 0 where it has no row.
+        """Return (size,) the sum of each group, 0 where it has no row; of (n, m) values (size, m), column by column.
 
         float64 for floating point values; int64 for integers and booleans: exact modulo 2**64, never rounded.
         """

@@ -173,7 +173,10 @@ class NumpyIndex:
             larger = _HashSlots(max(MIN_BUCKET_BITS, ((total - 1) // KEYS_PER_BUCKET).bit_length()))
         known = self.keys
         larger.keys[: len(known)] = known
-        larger.place(known, np.arange(len(known)))
+        if isinstance(larger, _RangeSlots) and isinstance(self._slots, _RangeSlots):
+            larger.take_over(self._slots)
+        else:
+            larger.place(known, np.arange(len(known)))
         return larger
 
 
@@ -203,6 +206,12 @@ class _RangeSlots:
 
     def place(self, keys: Int64s, ids: Int64s) -> None:
         self._table[keys - self._base] = ids
+
+    def take_over(self, other: _RangeSlots) -> None:
+        """Take in the ids of another table for the keys that both ranges hold."""
+        low, high = max(self._low, other._low), min(self._high, other._high)
+        if low <= high:
+            self._table[low - self._low : high - self._low + 1] = other._table[low - other._low : high - other._low + 1]
 
 
 class _HashSlots:

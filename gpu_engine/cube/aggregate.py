@@ -8,58 +8,54 @@ Source: Gray et al., Data Cube, 1997 (distributive and algebraic aggregates), ht
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.database.expression import INTEGER, Expression, NumericKind
 from gpu_engine.database.flat_rows import FlatRows
 
 __all__ = ["ROWS", "Primitive"]
 
-_INT64_MAX, _INT64_MIN = 2**63 - 1, -(2**63)
+_EMPTY: dict[str, dict[str, int | float]] = {
+    "float64": {"min": float("inf"), "max": float("-inf")},
+    "int64": {"min": 2**63 - 1, "max": -(2**63)},
+}
 
 
-@dataclass(frozen=True, slots=True)
 class Primitive:
     """One number per cell: `rows`, `count`, `sum`, `min` or `max` of an expression. Equal ones are kept once."""
 
-    function: str
-    identity: tuple[object, ...] = ()
-    """Identity of the bound expression; empty for `rows`."""
-    expression: Expression | None = field(default=None, compare=False)
-    """What is aggregated; None for `rows`."""
+    __slots__ = ("_hash", "dtype", "empty", "expression", "function", "identity", "kind", "linear")
+
+    def __init__(self, function: str, identity: tuple[object, ...] = (), expression: Expression | None = None) -> None:
+        self.function = function
+        self.identity = identity
+        """Identity of the bound expression; empty for `rows`."""
+        self.expression = expression
+        """What is aggregated; None for `rows`."""
+        self.kind: NumericKind = INTEGER if expression is None or function == "count" else expression.kind
+        """What numbers it holds: counts are integers, the others as their expression."""
+        self.dtype: str = self.kind.dtype
+        """dtype of its array of cells."""
+        self.linear: bool = function not in ("min", "max")
+        """Whether a removal can be subtracted."""
+        self.empty: int | float = _EMPTY[self.dtype].get(function, 0)
+        """What a cell without values holds."""
+        self._hash = hash((function, identity))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Primitive) and (self.function, self.identity) == (other.function, other.identity)
+
+    def __repr__(self) -> str:
+        return self.function if self.expression is None else f"{self.function}({self.expression!r})"
 
     @staticmethod
     def of(function: str, expression: Expression) -> Primitive:
         """Return the primitive of a bound expression."""
         return Primitive(function, expression.identity(), expression)
-
-    @property
-    def kind(self) -> NumericKind:
-        """What numbers it holds: counts are integers, the others as their expression."""
-        if self.expression is None or self.function == "count":
-            return INTEGER
-        return self.expression.kind
-
-    @property
-    def dtype(self) -> str:
-        """dtype of its array of cells."""
-        return self.kind.dtype
-
-    @property
-    def linear(self) -> bool:
-        """Whether a removal can be subtracted."""
-        return self.function not in ("min", "max")
-
-    @property
-    def empty(self) -> int | float:
-        """What a cell without values holds."""
-        if self.linear:
-            return 0
-        lowest = self.function == "max"
-        if self.dtype == "float64":
-            return float("-inf") if lowest else float("inf")
-        return _INT64_MIN if lowest else _INT64_MAX
 
     def values(self, rows: FlatRows) -> Array:
         """Return (n,) what each row brings to its cell; what is `empty` where the expression is null."""

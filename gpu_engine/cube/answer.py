@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
-from gpu_engine.cube.aggregate import ROWS
 from gpu_engine.cube.cells import CellSet
 from gpu_engine.cube.query import Query
 from gpu_engine.database.expression import NumericKind
@@ -142,7 +141,8 @@ def answer_of(query: Query, parts: Sequence[CellSet]) -> Answer:
     parts : the cells by all levels; with totals, after them the cells by each shorter list of levels, down to none
     """
     backend = parts[0].backend
-    answers = [_part(query, cells, len(query.levels) - place) for place, cells in enumerate(parts)]
+    with backend.ignore_float_errors():
+        answers = [_part(query, cells, len(query.levels) - place) for place, cells in enumerate(parts)]
     if len(answers) == 1:
         return answers[0] if query.totals else replace(answers[0], depth=None)
     xp = backend.xp
@@ -159,11 +159,11 @@ def _part(query: Query, cells: CellSet, depth: int) -> Answer:
     backend, xp = cells.backend, cells.backend.xp
     if not query.levels and not len(cells):
         # Without levels there is always one cell, also over nothing.
-        cells = CellSet(backend, {}, {one: xp.full(1, one.empty, dtype=one.dtype) for one in cells.values})
+        cells = CellSet(backend, {}, cells.numbers.layout.empty(backend, 1))
     absent = xp.full(len(cells), -1, dtype="int32")
     codes = [cells.codes[level.reference] if place < depth else absent for place, level in enumerate(query.levels)]
-    values = tuple(measure.evaluate(backend, cells.values) for _, measure in query.measures)
-    return Answer(backend, query, tuple(codes), xp.full(len(cells.values[ROWS]), depth, dtype="int8"), values)
+    values = tuple(measure.evaluate(backend, cells.numbers) for _, measure in query.measures)
+    return Answer(backend, query, tuple(codes), xp.full(len(cells), depth, dtype="int8"), values)
 
 
 def _joined(backend: ArrayBackend, parts: Sequence[Values]) -> Values:

@@ -1,4 +1,4 @@
-"""Cells: the numbers of a provider or of a scan, one array per primitive.
+"""Cells: the numbers of a provider or of a scan.
 
 Floor 4. `CellTable` is state that one writer moves; `CellSet` is a finished answer, cells with their codes, that can be
 filtered and added up to coarser levels.
@@ -8,123 +8,117 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.cube.addressing import Addressing, addressing_for
-from gpu_engine.cube.aggregate import ROWS, Primitive
+from gpu_engine.cube.numbers import Layout, Numbers
 from gpu_engine.database.flat_rows import FlatRows
 from gpu_engine.database.join import Reference
 from gpu_engine.storage.column import Values
-from gpu_engine.storage.growable import GrowableArray
 
-if TYPE_CHECKING:
-    from gpu_engine.cube.history import MergedMoves
-
-__all__ = ["CellSet", "CellTable", "paired_cells", "place_rows"]
+__all__ = ["CellReader", "CellSet", "CellTable", "common_places", "paired_cells", "place_rows"]
 
 
 class CellTable:
-    """Places of cells, and one growable array per primitive. Cells without rows hold what is empty."""
+    """Numbers by place. Places without rows hold what is empty. One writer at a time."""
 
-    def __init__(self, backend: ArrayBackend, addressing: Addressing, primitives: Sequence[Primitive]) -> None:
+    def __init__(self, backend: ArrayBackend, addressing: Addressing, layout: Layout) -> None:
         self.backend = backend
         self.addressing = addressing
-        self.slots = {
-            primitive: GrowableArray(backend, primitive.dtype, fill=primitive.empty) for primitive in primitives
-        }
-        self.cover()
+        self.numbers = layout.empty(backend, max(addressing.size, _SMALLEST))
+        """Numbers of all places that have room. Growing makes new arrays and leaves the old ones to their readers."""
 
     @property
     def size(self) -> int:
         """Number of places that have room."""
-        return self.slots[ROWS].length
+        return len(self.numbers)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(slot.nbytes for slot in self.slots.values())
+        """Bytes of all numbers."""
+        return self.numbers.nbytes
 
     def cover(self) -> None:
-        """Make room for every place of the addressing; ROWS last, since readers go by its length."""
-        size = self.addressing.size
-        for primitive in [*(one for one in self.slots if one != ROWS), ROWS]:
-            if self.slots[primitive].length < size:
-                self.slots[primitive].resize(size)
+        """Make room for every place of the addressing, at least doubling when it must grow."""
+        if self.addressing.size > self.size:
+            layout, held = self.numbers.layout, self.numbers
+            fresh = max(self.addressing.size, 2 * self.size) - self.size
+            self.numbers = Numbers.concatenated(self.backend, [held, layout.empty(self.backend, fresh)])
 
     def readdressed(self, addressing: Addressing) -> CellTable:
         """Return a table with the same cells in other places."""
-        other = CellTable(self.backend, addressing, list(self.slots))
-        filled = self.backend.xp.flatnonzero(self.slots[ROWS].array)
+        filled = self.backend.xp.flatnonzero(self.numbers.rows)
         places = addressing.encode(self.addressing.decode(filled)) if len(filled) else filled
-        other.cover()
-        for primitive, slot in self.slots.items():
-            other.slots[primitive].buffer[places] = slot.buffer[filled]
+        other = CellTable(self.backend, addressing, self.numbers.layout)
+        other.numbers.put(places, self.numbers.take(filled))
         return other
+
+
+_SMALLEST = 64
 
 
 @dataclass(frozen=True, slots=True)
 class CellSet:
-    """Cells of some levels with their numbers; every cell has rows, and no two have the same codes."""
+    """Cells of some levels with their numbers; no two have the same codes."""
 
     backend: ArrayBackend
     codes: Mapping[Reference, Array]
     """Level -> (n,) int32 dictionary codes, -1 for N/A."""
-    values: Mapping[Primitive, Array]
-    """Primitive -> (n,) numbers."""
+    numbers: Numbers
+    """The n cells' numbers."""
 
     def __len__(self) -> int:
-        return len(self.values[ROWS])
+        return len(self.numbers)
+
+    @staticmethod
+    def filled(table: CellTable, numbers: Numbers, levels: Sequence[Reference]) -> CellSet:
+        """Return the cells that have rows, from the numbers of all places of a table."""
+        places = table.backend.xp.flatnonzero(numbers.rows)
+        codes = table.addressing.decode(places) if levels else []
+        return CellSet(table.backend, dict(zip(levels, codes, strict=True)), numbers.take(places))
 
     def take(self, places: Array) -> CellSet:
-        """Return the cells at (k,) places, or where a (n,) mask is true."""
+        """Return the cells at (k,) places."""
         return CellSet(
-            self.backend,
-            {level: codes[places] for level, codes in self.codes.items()},
-            {primitive: values[places] for primitive, values in self.values.items()},
+            self.backend, {level: codes[places] for level, codes in self.codes.items()}, self.numbers.take(places)
         )
 
-    def replaced(self, moves: MergedMoves, levels: Sequence[Reference]) -> CellSet:
-        """Return the cells with those that `moves` touched as they were before it."""
+    def at(self, levels: Sequence[Reference]) -> CellSet:
+        """Return the cells with the codes of some levels only, which must tell them apart."""
+        return CellSet(self.backend, {level: self.codes[level] for level in levels}, self.numbers)
+
+    def roll_up(self, levels: Sequence[Reference]) -> CellSet:
+        """Return the cells of some of the levels, each the union of those it covers."""
         xp = self.backend.xp
-        codes = [self.codes[level] for level in levels]
-        addressing = addressing_for(self.backend, [len(level.column.dictionary) for level in levels])
+        if not len(self):
+            return self.at(levels)
+        if not levels:
+            group_of, first = xp.zeros(len(self), dtype="int64"), xp.zeros(1, dtype="int64")
+        else:
+            groups = self.backend.group(common_places(self.backend, levels, [self.codes[level] for level in levels]))
+            group_of = groups.group_of
+            first = self.backend.group_max(xp.arange(len(self)), group_of, len(groups.keys), -1)
+        codes = {level: self.codes[level][first] for level in levels}
+        return CellSet(self.backend, codes, self.numbers.merged(self.backend, group_of, len(first)))
+
+    def replaced(self, before: CellSet) -> CellSet:
+        """Return the cells with those of `before` as they are there; those without rows there are gone."""
+        xp, levels = self.backend.xp, list(self.codes)
         if levels:
-            kept = xp.flatnonzero(~xp.isin(addressing.encode(codes), addressing.encode(moves.codes)))
+            ours = [self.codes[level] for level in levels]
+            theirs = [before.codes[level] for level in levels]
+            both = [xp.concatenate(pair) for pair in zip(ours, theirs, strict=True)]
+            places = common_places(self.backend, levels, both)
+            kept = xp.flatnonzero(~xp.isin(places[: len(self)], places[len(self) :]))
         else:
             kept = xp.zeros(0, dtype="int64")
-        had_rows = xp.flatnonzero(moves.before[ROWS])
-        return CellSet(
-            self.backend,
-            {
-                level: xp.concatenate([ours[kept], theirs[had_rows]])
-                for level, ours, theirs in zip(levels, codes, moves.codes, strict=True)
-            },
-            {one: xp.concatenate([values[kept], moves.before[one][had_rows]]) for one, values in self.values.items()},
-        )
+        old, new = before.take(xp.flatnonzero(before.numbers.rows)), self.take(kept)
+        codes = {level: xp.concatenate([new.codes[level], old.codes[level]]) for level in levels}
+        return CellSet(self.backend, codes, Numbers.concatenated(self.backend, [new.numbers, old.numbers]))
 
     def reader(self) -> CellReader:
         """Return the cells as conditions read them."""
         return CellReader(self)
-
-    def roll_up(self, levels: Sequence[Reference], primitives: Sequence[Primitive]) -> CellSet:
-        """Return the cells of some of the levels, each the union of those it covers."""
-        xp = self.backend.xp
-        if not levels and not len(self):
-            return CellSet(self.backend, {}, {one: xp.zeros(0, dtype=one.dtype) for one in primitives})
-        if not levels:
-            group_of, first = xp.zeros(len(self), dtype="int64"), xp.zeros(1, dtype="int64")
-        else:
-            codes = [self.codes[level] for level in levels]
-            addressing = addressing_for(self.backend, [len(level.column.dictionary) for level in levels])
-            groups = self.backend.group(addressing.encode(codes))
-            group_of = groups.group_of
-            first = self.backend.group_max(xp.arange(len(self)), group_of, len(groups.keys), -1)
-        return CellSet(
-            self.backend,
-            {level: self.codes[level][first] for level in levels},
-            {one: one.merge(self.backend, self.values[one], group_of, len(first)) for one in primitives},
-        )
 
 
 class CellReader:
@@ -152,26 +146,25 @@ class CellReader:
         return self._cells.codes[reference]
 
 
+def common_places(backend: ArrayBackend, levels: Sequence[Reference], codes: Sequence[Array]) -> Array:
+    """Return (n,) int64 that are equal exactly for cells with the same codes of one or more levels."""
+    return addressing_for(backend, [len(level.column.dictionary) for level in levels]).encode(codes)
+
+
 def paired_cells(before: CellSet, after: CellSet) -> tuple[CellSet, CellSet]:
     """Return both sets over the cells of either, in the same order; a cell that one lacks has no rows there."""
-    backend, xp = before.backend, before.backend.xp
-    levels = list(before.codes)
-    if not levels:
-        keys = [xp.zeros(len(cells), dtype="int64") for cells in (before, after)]
-    else:
-        addressing = addressing_for(backend, [len(level.column.dictionary) for level in levels])
-        keys = [addressing.encode([cells.codes[level] for level in levels]) for cells in (before, after)]
-    groups = backend.group(xp.concatenate(keys))
-    count, both = len(groups.keys), xp.arange(len(before) + len(after))
-    first = backend.group_max(both, groups.group_of, count, -1)
-    codes = {level: xp.concatenate([before.codes[level], after.codes[level]])[first] for level in levels}
+    backend, xp, levels = before.backend, before.backend.xp, list(before.codes)
+    codes = [xp.concatenate([before.codes[level], after.codes[level]]) for level in levels]
+    total = len(before) + len(after)
+    places = common_places(backend, levels, codes) if levels else xp.zeros(total, dtype="int64")
+    groups = backend.group(places)
+    first = backend.group_max(xp.arange(total), groups.group_of, len(groups.keys), -1)
+    shared = {level: part[first] for level, part in zip(levels, codes, strict=True)}
 
     def spread(cells: CellSet, group_of: Array) -> CellSet:
-        values = {}
-        for primitive, numbers in cells.values.items():
-            values[primitive] = xp.full(count, primitive.empty, dtype=primitive.dtype)
-            values[primitive][group_of] = numbers
-        return CellSet(backend, codes, values)
+        numbers = cells.numbers.layout.empty(backend, len(first))
+        numbers.put(group_of, cells.numbers)
+        return CellSet(backend, shared, numbers)
 
     return spread(before, groups.group_of[: len(before)]), spread(after, groups.group_of[len(before) :])
 

@@ -31,36 +31,35 @@ class MovedRows:
         self.new: FlatRows = FlatView(commit.after, root).rows(moves.new)
         self.moves, self.levels = moves, levels
         self.backend: ArrayBackend = root.backend
-        xp = root.backend.xp
-        self.old_held: Array = xp.ones(len(self.old), dtype="bool") if condition is None else condition.mask(self.old)
-        self.new_held: Array = xp.ones(len(self.new), dtype="bool") if condition is None else condition.mask(self.new)
+        self.old_held: Array | None = None if condition is None else condition.mask(self.old)
+        """(n,) bool: the leaving rows that count; None if all do."""
+        self.new_held: Array | None = None if condition is None else condition.mask(self.new)
+        """(n,) bool: the entering rows that count; None if all do."""
         for level in levels:
             # The dictionaries must know all codes before an addressing is chosen.
             self.old.codes(level)
             self.new.codes(level)
 
-    def contribution(self, addressing: Addressing) -> Contribution:
-        """Return the change of the cells that the rows leave and enter, in the places of `addressing`."""
-        return Contribution(
-            self, place_rows(addressing, self.old, self.levels), place_rows(addressing, self.new, self.levels)
-        )
-
 
 class Contribution:
-    """Signed values of moved rows, grouped by the cells that they touch."""
+    """Signed values of moved rows, grouped by the cells that they touch, in the places of an addressing."""
 
-    def __init__(self, rows: MovedRows, old_places: Array, new_places: Array) -> None:
+    def __init__(self, rows: MovedRows, addressing: Addressing) -> None:
         self._rows, self._backend = rows, rows.backend
         xp, paired = rows.backend.xp, rows.moves.paired
-        self.old_places, self.new_places = old_places, new_places
-        self._stays: Array = old_places[:paired] == new_places[:paired]
-        self._stays &= rows.old_held[:paired] & rows.new_held[:paired]
-        leaves = rows.old_held.copy()
-        leaves[:paired] &= ~self._stays
-        self._entering: Array = xp.flatnonzero(rows.new_held)
+        self._old_places = place_rows(addressing, rows.old, rows.levels)
+        self._new_places = place_rows(addressing, rows.new, rows.levels)
+        stays = self._old_places[:paired] == self._new_places[:paired]
+        leaves = xp.ones(len(rows.old), dtype="bool")
+        if rows.old_held is not None and rows.new_held is not None:
+            stays &= rows.old_held[:paired] & rows.new_held[:paired]
+            leaves = rows.old_held.copy()
+        leaves[:paired] &= ~stays
+        self._stays: Array = stays
+        """(p,) bool: pairs that count and keep their cell."""
+        self._entering: Array | slice = slice(None) if rows.new_held is None else xp.flatnonzero(rows.new_held)
         self._leaving: Array = xp.flatnonzero(leaves)
-        touched = xp.concatenate([new_places[self._entering], old_places[self._leaving]])
-        self._rows_change: Array | None = None
+        touched = xp.concatenate([self._new_places[self._entering], self._old_places[self._leaving]])
         self._groups: Groups = rows.backend.group(touched)
 
     def __len__(self) -> int:
@@ -71,48 +70,61 @@ class Contribution:
         """(k,) int64: the touched cells, ascending."""
         return self._groups.keys
 
-    def change(self, primitive: Primitive) -> Array:
-        """Return (k,) what is to be added to a linear primitive in each touched cell."""
-        if primitive.function == "count" and self._never_null(primitive):
-            return self.change(ROWS)
-        if primitive == ROWS and self._rows_change is not None:
-            return self._rows_change
-        new = primitive.values(self._rows.new)
-        paired = self._rows.moves.paired
-        old = primitive.values(self._rows.old)
-        difference = new.copy()
-        with self._backend.ignore_float_errors():
-            difference[:paired] -= self._backend.xp.where(self._stays, old[:paired], 0)
-        signed = self._backend.xp.concatenate([difference[self._entering], -old[self._leaving]])
-        change = self._backend.group_sum(signed, self._groups.group_of, len(self))
-        if primitive == ROWS:
-            self._rows_change = change
-        return change
+    def sums(self, primitives: Sequence[Primitive]) -> Array:
+        """Return (k, m) what is to be added to each of m linear primitives of one dtype in each touched cell."""
+        xp, paired = self._backend.xp, self._rows.moves.paired
+        new = xp.stack([primitive.values(self._rows.new) for primitive in primitives], axis=1)
+        old = xp.stack([primitive.values(self._rows.old) for primitive in primitives], axis=1)
+        new[:paired] -= xp.where(self._stays[:, None], old[:paired], 0)
+        signed = xp.concatenate([new[self._entering], -old[self._leaving]])
+        return self._backend.group_sum(signed, self._groups.group_of, len(self))
 
-    def _never_null(self, primitive: Primitive) -> bool:
-        """Return whether the expression has a value for every moved row, so that its count is the rows'."""
-        assert primitive.expression is not None
-        sides = (self._rows.old, self._rows.new)
-        return all(side.evaluated(primitive.expression, primitive.identity).valid is None for side in sides)
+    def integer_sums(self, primitives: Sequence[Primitive]) -> Array:
+        """Return (k, m) as `sums`, for integers, ROWS first; counts of what is never null are copies of ROWS."""
+        own = [one for one in primitives if one.function != "count" or not self._never_null(one)]
+        sums = self.sums(own)
+        if len(own) == len(primitives):
+            return sums
+        column_of = {one: column for column, one in enumerate(own)}
+        return sums[:, self._backend.from_host([column_of.get(one, column_of[ROWS]) for one in primitives])]
 
     def entering(self, primitive: Primitive) -> Array:
         """Return (k,) the extreme of what enters, or stays in, each touched cell."""
         values = primitive.values(self._rows.new)[self._entering]
-        return primitive.merge(self._backend, values, self._groups.group_of[: len(self._entering)], len(self))
+        return primitive.merge(self._backend, values, self._groups.group_of[: len(values)], len(self))
 
     def leaving(self, primitive: Primitive) -> Array:
         """Return (k,) the extreme of what leaves each touched cell, or was in it and may have changed."""
-        xp = self._backend.xp
-        held = xp.flatnonzero(self._rows.old_held)
-        values = primitive.values(self._rows.old)[held]
-        groups = xp.searchsorted(self.places, self.old_places[held])
-        return primitive.merge(self._backend, values, groups, len(self))
+        values, places = primitive.values(self._rows.old), self._old_places
+        if self._rows.old_held is not None:
+            held = self._backend.xp.flatnonzero(self._rows.old_held)
+            values, places = values[held], places[held]
+        return primitive.merge(self._backend, values, self._backend.xp.searchsorted(self.places, places), len(self))
+
+    @property
+    def moves(self) -> Moves:
+        """The rows that leave and enter."""
+        return self._rows.moves
+
+    def rows_entering(self, wanted: Array) -> Array:
+        """Return (m,) the rows that enter, or stay in, any of (k,) ascending places."""
+        xp, places = self._backend.xp, self._new_places
+        found = wanted[xp.minimum(xp.searchsorted(wanted, places), len(wanted) - 1)] == places
+        if self._rows.new_held is not None:
+            found &= self._rows.new_held
+        return self.moves.new[xp.flatnonzero(found)]
 
     def entries(self) -> tuple[Array, Array]:
         """Return the (m,) places and rows of what is in a cell that it was not in before."""
         xp, moves = self._backend.xp, self._rows.moves
-        fresh = self._rows.new_held.copy()
-        same_row = moves.old[: moves.paired] == moves.new[: moves.paired]
-        fresh[: moves.paired] &= ~(self._stays & same_row)
+        paired = moves.paired
+        fresh = xp.ones(len(moves.new), dtype="bool") if self._rows.new_held is None else self._rows.new_held.copy()
+        fresh[:paired] &= ~(self._stays & (moves.old[:paired] == moves.new[:paired]))
         chosen = xp.flatnonzero(fresh)
-        return self.new_places[chosen], moves.new[chosen]
+        return self._new_places[chosen], moves.new[chosen]
+
+    def _never_null(self, primitive: Primitive) -> bool:
+        """Return whether the expression has a value for every moved row."""
+        assert primitive.expression is not None
+        sides = (self._rows.old, self._rows.new)
+        return all(side.evaluated(primitive.expression, primitive.identity).valid is None for side in sides)

@@ -39,7 +39,7 @@ class RowsByCell:
     def find(self, cells: Array, size: int) -> Array:
         """Return the distinct rows, stale ones included, of (k,) distinct ascending cells below `size`."""
         _, entries = self._postings.find(self._cells.array, cells, size)
-        return self._backend.xp.unique(self._rows.buffer[entries]).astype("int64")
+        return self._backend.group(self._rows.buffer[entries].astype("int64")).keys
 
     def prepare(self, size: int) -> None:
         """Sort what has been added, so that the next look-up need not."""

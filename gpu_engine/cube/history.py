@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpu_engine.backend.array_backend import Array
-from gpu_engine.cube.addressing import addressing_for
-from gpu_engine.cube.aggregate import Primitive
-from gpu_engine.cube.cells import CellTable
+from gpu_engine.cube.cells import CellSet, CellTable, common_places
+from gpu_engine.cube.numbers import Numbers
+from gpu_engine.database.join import Reference
 
-__all__ = ["CellsMoved", "History", "MergedMoves", "merge_moves"]
+__all__ = ["CellsMoved", "History", "merge_moves"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,57 +32,39 @@ class CellsMoved:
     """The table whose places are meant."""
     places: Array
     """(k,) int64 distinct places, ascending."""
-    before: Mapping[Primitive, Array]
-    """Primitive -> (k,) numbers in the epoch before."""
-    after: Mapping[Primitive, Array]
-    """Primitive -> (k,) numbers from this epoch on."""
+    before: Numbers
+    """The k cells' numbers in the epoch before."""
+    after: Numbers
+    """The k cells' numbers from this epoch on."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
-        return int(self.places.nbytes + 2 * sum(values.nbytes for values in self.before.values()))
+        return int(self.places.nbytes) + self.before.nbytes + self.after.nbytes
 
 
-@dataclass(frozen=True, slots=True)
-class MergedMoves:
-    """What several commits together did to the cells that they touched."""
-
-    codes: Sequence[Array]
-    """Per level (k,) int32 codes of the touched cells; no two cells are the same."""
-    before: Mapping[Primitive, Array]
-    """Primitive -> (k,) numbers before the first of the commits."""
-    after: Mapping[Primitive, Array]
-    """Primitive -> (k,) numbers after the last of them."""
-
-
-def merge_moves(records: Sequence[CellsMoved], sizes: Sequence[int]) -> MergedMoves:
-    """Return what one or more commits, oldest first, did together.
-
-    Parameters
-    ----------
-    sizes : number of codes of each level by now
-    """
+def merge_moves(records: Sequence[CellsMoved], levels: Sequence[Reference]) -> tuple[CellSet, CellSet]:
+    """Return the cells that one or more commits, oldest first, touched: before the first and after the last, paired."""
     first = records[0]
-    backend, levels = first.table.backend, bool(sizes)
+    backend, xp = first.table.backend, first.table.backend.xp
     codes = [record.table.addressing.decode(record.places) if levels else [] for record in records]
     if len(records) == 1:
-        return MergedMoves(codes[0], first.before, first.after)
-    xp = backend.xp
-    if all(record.table is first.table for record in records):
+        shared = dict(zip(levels, codes[0], strict=True))
+        return CellSet(backend, shared, first.before), CellSet(backend, shared, first.after)
+    joined = [xp.concatenate(parts) for parts in zip(*codes, strict=True)]
+    if all(record.table is first.table for record in records) or not levels:
         places = xp.concatenate([record.places for record in records])
     else:
-        # Cells moved to other places in between: a common addressing tells which are the same.
-        addressing = addressing_for(backend, sizes)
-        places = xp.concatenate([addressing.encode(part) for part in codes])
+        # Cells moved to other places in between: only their codes tell which are the same.
+        places = common_places(backend, levels, joined)
     groups = backend.group(places)
     entries, count = xp.arange(len(places)), len(groups.keys)
     earliest = backend.group_min(entries, groups.group_of, count, len(places))
     latest = backend.group_max(entries, groups.group_of, count, -1)
-    return MergedMoves(
-        [xp.concatenate(parts)[earliest] for parts in zip(*codes, strict=True)],
-        {one: xp.concatenate([record.before[one] for record in records])[earliest] for one in first.before},
-        {one: xp.concatenate([record.after[one] for record in records])[latest] for one in first.after},
-    )
+    shared = {level: part[earliest] for level, part in zip(levels, joined, strict=True)}
+    before = Numbers.concatenated(backend, [record.before for record in records]).take(earliest)
+    after = Numbers.concatenated(backend, [record.after for record in records]).take(latest)
+    return CellSet(backend, shared, before), CellSet(backend, shared, after)
 
 
 class History:

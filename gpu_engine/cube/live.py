@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array
-from gpu_engine.cube.aggregate import ROWS, Primitive
 from gpu_engine.cube.answer import Answer, answer_of
 from gpu_engine.cube.cells import CellSet, paired_cells
 from gpu_engine.cube.history import merge_moves
@@ -238,20 +237,15 @@ class LiveQuery:
         records = provider.changes(begin, end)
         if records is None:
             return None
-        backend = cube.database.backend
         if not records:
-            nothing = _empty_cells(provider)
+            nothing = provider.no_cells()
             return sliced(cube, query, nothing, end), sliced(cube, query, nothing, end)
-        moves = merge_moves(records, [len(level.column.dictionary) for level in provider.levels])
-        codes = dict(zip(provider.levels, moves.codes, strict=True))
-        return (
-            sliced(cube, query, CellSet(backend, codes, moves.before), end),
-            sliced(cube, query, CellSet(backend, codes, moves.after), end),
-        )
+        before, after = merge_moves(records, provider.levels)
+        return sliced(cube, query, before, end), sliced(cube, query, after, end)
 
     def _present(self, cells: CellSet) -> Array:
         """Return which cells exist: those with rows, and always the one cell of a query without levels."""
-        rows = cells.values[ROWS]
+        rows = cells.numbers.rows
         return rows >= 0 if not self.query.levels else rows > 0
 
     def _cell_change(
@@ -315,10 +309,3 @@ def _order(answer: Answer) -> Array:
     numbered = Values(xp.arange(len(answer)), None)
     query = answer.query
     return Answer(answer.backend, query, answer.codes, answer.depth, (numbered,)).sorted().values[0].data
-
-
-def _empty_cells(provider: AggregateProvider) -> CellSet:
-    xp = provider.backend.xp
-    codes = {level: xp.zeros(0, dtype="int32") for level in provider.levels}
-    values: dict[Primitive, Array] = {one: xp.zeros(0, dtype=one.dtype) for one in provider.primitives}
-    return CellSet(provider.backend, codes, values)

@@ -7,20 +7,19 @@ where an operand is; a division by zero gives inf or NaN, as floats do.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.backend.array_backend import ArrayBackend
 from gpu_engine.cube.aggregate import ROWS, Primitive
+from gpu_engine.cube.numbers import Numbers
 from gpu_engine.database.condition import Operand, Resolve
 from gpu_engine.database.expression import INTEGER, REAL, Expression, NumericKind, as_expression
 from gpu_engine.errors import InvalidModelError
 from gpu_engine.storage.column import Values
 
 __all__ = ["Aggregation", "CountRows", "Measure", "NamedMeasure", "agg"]
-
-Cells = Mapping[Primitive, Array]
 
 
 class Measure:
@@ -86,7 +85,7 @@ class Measure:
         """Return the aggregates that an expanded measure is computed from."""
         raise NotImplementedError
 
-    def evaluate(self, backend: ArrayBackend, cells: Cells) -> Values:
+    def evaluate(self, backend: ArrayBackend, cells: Numbers) -> Values:
         """Return the (n,) numbers of n cells, and which of them are there."""
         raise NotImplementedError
 
@@ -140,7 +139,7 @@ class CountRows(Measure):
         """Return the row count."""
         return frozenset([ROWS])
 
-    def evaluate(self, backend: ArrayBackend, cells: Cells) -> Values:
+    def evaluate(self, backend: ArrayBackend, cells: Numbers) -> Values:
         """Return the row counts."""
         return Values(cells[ROWS], None)
 
@@ -177,7 +176,7 @@ class Aggregation(Measure):
     def _primitive(self) -> Primitive:
         return Primitive.of("sum" if self.function == "mean" else self.function, self.expression)
 
-    def evaluate(self, backend: ArrayBackend, cells: Cells) -> Values:
+    def evaluate(self, backend: ArrayBackend, cells: Numbers) -> Values:
         """Return sums and counts (0 where there is no value), means and extremes (null where there is none)."""
         data = cells[self._primitive]
         if self.function in ("sum", "count"):
@@ -208,9 +207,9 @@ class Number(Measure):
         """Return nothing."""
         return frozenset()
 
-    def evaluate(self, backend: ArrayBackend, cells: Cells) -> Values:
+    def evaluate(self, backend: ArrayBackend, cells: Numbers) -> Values:
         """Return the number for each cell."""
-        return Values(backend.xp.full(len(cells[ROWS]), self.value), None)
+        return Values(backend.xp.full(len(cells), self.value), None)
 
 
 _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -255,15 +254,14 @@ class Combination(Measure):
         """Return what both sides need."""
         return self.left.primitives() | self.right.primitives()
 
-    def evaluate(self, backend: ArrayBackend, cells: Cells) -> Values:
+    def evaluate(self, backend: ArrayBackend, cells: Numbers) -> Values:
         """Return the results."""
         sides = [self._side(side, backend, cells) for side in (self.left, self.right)]
-        with backend.ignore_float_errors():
-            data = _OPERATIONS[self.operator](sides[0].data, sides[1].data)
+        data = _OPERATIONS[self.operator](sides[0].data, sides[1].data)
         valid = [side.valid for side in sides if side.valid is not None]
         return Values(data, None if not valid else valid[0] if len(valid) == 1 else valid[0] & valid[1])
 
-    def _side(self, side: Measure, backend: ArrayBackend, cells: Cells) -> Values:
+    def _side(self, side: Measure, backend: ArrayBackend, cells: Numbers) -> Values:
         values, kind = side.evaluate(backend, cells), side.kind
         if kind.name != "decimal":
             return values

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpu_engine.cube.aggregate import ROWS
 from gpu_engine.cube.cells import CellSet
+from gpu_engine.cube.numbers import Layout
 from gpu_engine.cube.provider import AggregateProvider
 from gpu_engine.cube.query import Query
-from gpu_engine.cube.scan import filled_cells, scan
+from gpu_engine.cube.scan import scan
 from gpu_engine.database.commit import Version
 from gpu_engine.database.flat_rows import FlatView
 
@@ -49,8 +49,8 @@ def answer_cells(cube: Cube, query: Query, version: Version) -> tuple[list[CellS
     if cells is None:
         source, provider = "scan", None
         view = FlatView(version, cube.root)
-        table = scan(view, query.cell_levels, list(query.primitives), query.condition)
-        cells = filled_cells(table, query.cell_levels)
+        table = scan(view, query.cell_levels, Layout(query.primitives), query.condition)
+        cells = CellSet.filled(table, table.numbers, query.cell_levels)
         rows_read = version.table(cube.root).row_count
     cells = sliced(cube, query, cells, version.epoch)
     milliseconds = (time.perf_counter() - started) * 1e3
@@ -65,18 +65,17 @@ def sliced(cube: Cube, query: Query, cells: CellSet, epoch: int) -> CellSet:
     held = cells.backend.xp.ones(len(cells), dtype="bool")
     for slicer in query.slicers:
         held &= cells.codes[slicer.reference] == cube.first_member(slicer, epoch)
-    chosen = cells.take(cells.backend.xp.flatnonzero(held))
-    levels = {level.reference: chosen.codes[level.reference] for level in query.levels}
-    return CellSet(cells.backend, levels, chosen.values)
+    named = [level for level in cells.codes if level not in [slicer.reference for slicer in query.slicers]]
+    return cells.take(cells.backend.xp.flatnonzero(held)).at(named)
 
 
 def totals_of(query: Query, cells: CellSet) -> list[CellSet]:
     """Return the cells by each shorter list of levels, down to none; nothing if no totals are asked for."""
     if not query.totals:
         return []
-    parts, primitives = [cells], list(cells.values)
+    parts = [cells]
     for depth in reversed(range(len(query.levels))):
-        parts.append(parts[-1].roll_up([level.reference for level in query.levels[:depth]], primitives))
+        parts.append(parts[-1].roll_up([level.reference for level in query.levels[:depth]]))
     return parts[1:]
 
 
@@ -91,7 +90,7 @@ def _from_provider(
         if query.condition is not None and provider.condition is None:
             cells = cells.take(cells.backend.xp.flatnonzero(query.condition.mask(cells.reader())))
         if set(provider.levels) != set(query.cell_levels):
-            cells = cells.roll_up(query.cell_levels, [ROWS, *(query.primitives - {ROWS})])
+            cells = cells.roll_up(query.cell_levels)
         return provider, cells
     return None, None
 

@@ -8,7 +8,7 @@ from its own rows. Readers at any epoch that the history still covers need no lo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gpu_engine.backend.array_backend import Array
@@ -18,7 +18,8 @@ from gpu_engine.cube.cells import CellSet, CellTable, place_rows
 from gpu_engine.cube.contribution import Contribution, MovedRows
 from gpu_engine.cube.extremes import RowsByCell
 from gpu_engine.cube.history import CellsMoved, History, merge_moves
-from gpu_engine.cube.scan import scan
+from gpu_engine.cube.numbers import Layout, Numbers
+from gpu_engine.cube.scan import level_sizes, scan
 from gpu_engine.database.commit import Commit, Moves, Version
 from gpu_engine.database.condition import Condition
 from gpu_engine.database.database import Database
@@ -72,7 +73,9 @@ class AggregateProvider:
         self._database, self._root = database, root
         self.backend = database.backend
         self._joins = _joins_read(self.levels, self.primitives, condition)
-        self._cells = CellTable(self.backend, addressing_for(self.backend, _sizes(self.levels)), [ROWS])
+        self._layout = Layout(self.primitives)
+        self._extremes = tuple(one for one in self._layout.primitives if not one.linear)
+        self._cells = CellTable(self.backend, addressing_for(self.backend, level_sizes(self.levels)), self._layout)
         self._history = History(0, HISTORY_BYTES)
         self._by_cell: RowsByCell | None = None
         self._backlog: deque[tuple[Commit, Moves]] | None = deque()
@@ -87,8 +90,9 @@ class AggregateProvider:
             version = self._database.head
             self._database.follow(self)
         try:
-            self._build(version)
-            self._catch_up()
+            with self.backend.ignore_float_errors():
+                self._build(version)
+                self._catch_up()
         except BaseException:
             self._database.unfollow(self)
             raise
@@ -100,15 +104,15 @@ class AggregateProvider:
 
     def _build(self, version: Version) -> None:
         view = FlatView(version, self._root)
-        if all(primitive.linear for primitive in self.primitives):
-            self._cells = scan(view, self.levels, list(self.primitives), self.condition)
-        else:
+        if self._extremes:
             self._cells, self._by_cell = self._scan_with_rows(view)
+        else:
+            self._cells = scan(view, self.levels, self._layout, self.condition)
         self._history = History(version.epoch, HISTORY_BYTES)
 
     def _scan_with_rows(self, view: FlatView) -> tuple[CellTable, RowsByCell]:
         parts: list[tuple[Addressing, Array, Array]] = []
-        table = scan(view, self.levels, list(self.primitives), self.condition, lambda *part: parts.append(part))
+        table = scan(view, self.levels, self._layout, self.condition, lambda *part: parts.append(part))
         by_cell = RowsByCell(self.backend)
         for addressing, places, rows in parts:
             if addressing is not table.addressing:
@@ -145,58 +149,58 @@ class AggregateProvider:
     def _prepare(self, commit: Commit, moves: Moves) -> Callable[[], None]:
         rows = MovedRows(commit, moves, self._root, self.levels, self.condition)
         table, by_cell = self._cells, self._by_cell
-        if not table.addressing.fits(_sizes(self.levels)):
-            addressing = addressing_for(self.backend, _sizes(self.levels))
+        sizes = level_sizes(self.levels)
+        if not table.addressing.fits(sizes):
+            addressing = addressing_for(self.backend, sizes)
             if by_cell is not None:
                 by_cell = by_cell.readdressed(table.addressing, addressing)
             table = table.readdressed(addressing)
-        contribution = rows.contribution(table.addressing)
+        contribution = Contribution(rows, table.addressing)
         if not len(contribution):
             return lambda: None
         table.cover()
-        before = {one: slot.buffer[contribution.places] for one, slot in table.slots.items()}
-        after, lost = self._after(table, contribution, before)
+        before = table.numbers.take(contribution.places)
+        after, lost = self._after(contribution, before)
         again = self.backend.xp.flatnonzero(lost)
         if len(again):
             if by_cell is None:
                 by_cell = self._index_rows(commit.before, table)
-            fresh = self._read_again(commit, table, by_cell, contribution, again)
-            for primitive, values in fresh.items():
-                after[primitive][again] = values
+            after.put(again, self._read_again(commit, table, by_cell, contribution, again))
         record = CellsMoved(commit.epoch, table, contribution.places, before, after)
         entries = contribution.entries() if by_cell is not None else None
         return lambda: self._publish(record, by_cell, entries)
 
-    def _after(
-        self, table: CellTable, contribution: Contribution, before: Mapping[Primitive, Array]
-    ) -> tuple[dict[Primitive, Array], Array]:
+    def _after(self, contribution: Contribution, before: Numbers) -> tuple[Numbers, Array]:
         """Return the numbers of the touched cells after the commit, and (k,) bool: which must be read again."""
-        xp = self.backend.xp
-        after: dict[Primitive, Array] = {}
+        xp, layout = self.backend.xp, self._layout
+        after = before.copy()
         lost = xp.zeros(len(contribution), dtype="bool")
-        for primitive, values in before.items():
-            if primitive.linear:
-                with self.backend.ignore_float_errors():
-                    after[primitive] = values + contribution.change(primitive)
-                if primitive.dtype == "float64":
-                    lost |= ~xp.isfinite(after[primitive])
-            else:
-                entering, leaving = contribution.entering(primitive), contribution.leaving(primitive)
-                after[primitive] = primitive.combine(self.backend, values, entering)
-                lost |= ~_beyond(primitive, values, leaving) & ~_reaches(primitive, entering, values)
+        integers, floats = _linear(layout.integers), _linear(layout.floats)
+        after.integers[:, : len(integers)] += contribution.integer_sums(integers)
+        if floats:
+            sums = after.floats[:, : len(floats)]
+            sums += contribution.sums(floats)
+            if not self.backend.scalar(xp.isfinite(sums.sum())):
+                lost |= ~xp.isfinite(sums).all(axis=1)
+        for primitive in self._extremes:
+            entering, leaving = contribution.entering(primitive), contribution.leaving(primitive)
+            held = before[primitive]
+            after[primitive][:] = primitive.combine(self.backend, held, entering)
+            lost |= ~_beyond(primitive, held, leaving) & ~_reaches(primitive, entering, held)
         self._clear_empty(after)
-        return after, lost & (after[ROWS] > 0)
+        return after, lost & (after.rows > 0)
 
-    def _clear_empty(self, after: dict[Primitive, Array]) -> None:
+    def _clear_empty(self, after: Numbers) -> None:
         """Let cells without values hold exactly what they held before they had any."""
-        for counted, counts in after.items():
-            if counted.function != "count":
-                continue
-            without = counts == 0
-            if self.backend.scalar(without.any()):
-                for primitive in after:
-                    if primitive.identity == counted.identity and primitive != counted:
-                        after[primitive][without] = primitive.empty
+        counts = [one for one in self._layout.integers if one.function == "count"]
+        emptied = after.integers == 0
+        if not self.backend.scalar(emptied.any()):
+            return
+        for counted in counts:
+            without = emptied[:, self._layout.column(counted)]
+            for primitive in self._layout.primitives:
+                if primitive.identity == counted.identity and primitive != counted:
+                    after[primitive][without] = primitive.empty
 
     def _index_rows(self, version: Version, table: CellTable) -> RowsByCell:
         """Return the rows of each cell of `table`, for a provider that so far needed none (no extremes, all finite)."""
@@ -205,29 +209,43 @@ class AggregateProvider:
 
     def _read_again(
         self, commit: Commit, table: CellTable, by_cell: RowsByCell, contribution: Contribution, again: Array
-    ) -> dict[Primitive, Array]:
-        """Return the numbers of touched cells `again` from all their rows after the commit."""
-        xp = self.backend.xp
+    ) -> Numbers:
+        """Return the numbers of touched cells `again` from all their rows after the commit.
+
+        Rows that the commit does not move are read as they were before it, the others as they are after it.
+        """
         self._cells_reread += len(again)
         wanted = contribution.places[again]
-        places, entered = contribution.entries()
-        groups = xp.minimum(xp.searchsorted(wanted, places), len(wanted) - 1)
-        candidates = xp.union1d(by_cell.find(wanted, table.size), entered[wanted[groups] == places])
-        candidates = candidates[commit.after.table(self._root).alive(candidates)]
-        rows = FlatView(commit.after, self._root).rows(candidates)
-        now = place_rows(table.addressing, rows, self.levels)
-        group_of = xp.minimum(xp.searchsorted(wanted, now), len(wanted) - 1)
-        here = wanted[group_of] == now
+        before, moves = commit.before.table(self._root), contribution.moves
+        gone = self.backend.xp.zeros(before.row_count, dtype="bool")
+        gone[moves.old] = True
+        rows = by_cell.find(wanted, table.size)
+        rows = rows[before.alive(rows) & ~gone[rows]]
+        still = self._aggregate(FlatView(commit.before, self._root), rows, table, wanted)
+        entering = contribution.rows_entering(wanted)
+        fresh = self._aggregate(FlatView(commit.after, self._root), entering, table, wanted)
+        for primitive in self._layout.primitives:
+            fresh[primitive][:] = primitive.combine(self.backend, still[primitive], fresh[primitive])
+        return fresh
+
+    def _aggregate(self, view: FlatView, numbers: Array, table: CellTable, wanted: Array) -> Numbers:
+        """Return the aggregates of (k,) ascending places over those of (n,) rows that lie in them."""
+        rows = view.rows(numbers)
+        places = place_rows(table.addressing, rows, self.levels)
+        group_of = self.backend.xp.minimum(self.backend.xp.searchsorted(wanted, places), len(wanted) - 1)
+        here = wanted[group_of] == places
         if self.condition is not None:
             here &= self.condition.mask(rows)
-        kept = xp.flatnonzero(here)
-        rows = FlatView(commit.after, self._root).rows(candidates[kept])
-        return {one: one.merge(self.backend, one.values(rows), group_of[kept], len(wanted)) for one in self.primitives}
+        kept = self.backend.xp.flatnonzero(here)
+        rows, group_of = view.rows(numbers[kept]), group_of[kept]
+        result = self._layout.empty(self.backend, len(wanted))
+        for primitive in self._layout.primitives:
+            result[primitive][:] = primitive.merge(self.backend, primitive.values(rows), group_of, len(wanted))
+        return result
 
     def _publish(self, record: CellsMoved, by_cell: RowsByCell | None, entries: tuple[Array, Array] | None) -> None:
         self._history.add(record)
-        for primitive, values in record.after.items():
-            record.table.slots[primitive].buffer[record.places] = values
+        record.table.numbers.put(record.places, record.after)
         self._cells = record.table
         self._commits += 1
         if by_cell is not None and entries is not None:
@@ -246,36 +264,30 @@ class AggregateProvider:
     def read(self, epoch: int) -> CellSet | None:
         """Return the cells as they were at an epoch not after the head; None if the history no longer covers it."""
         table = self._cells
-        size = table.size
-        copies = {one: slot.buffer[:size].copy() for one, slot in table.slots.items()}
+        numbers = table.numbers.copy()
         records = self._history.after(epoch)
         if records is None:
             return None
         if all(record.table is table for record in records):
             for record in reversed(records):
-                inside = record.places < size
-                for primitive, values in record.before.items():
-                    copies[primitive][record.places[inside]] = values[inside]
-            return self._cell_set(table, copies)
-        return self._cell_set(table, copies).replaced(merge_moves(records, _sizes(self.levels)), self.levels)
-
-    def _cell_set(self, table: CellTable, numbers: Mapping[Primitive, Array]) -> CellSet:
-        filled = self.backend.xp.flatnonzero(numbers[ROWS])
-        codes = table.addressing.decode(filled) if self.levels else []
-        return CellSet(
-            self.backend,
-            dict(zip(self.levels, codes, strict=True)),
-            {one: values[filled] for one, values in numbers.items()},
-        )
+                inside = slice(None) if len(numbers) == table.size else record.places < len(numbers)
+                numbers.put(record.places[inside], record.before.take(inside))
+            return CellSet.filled(table, numbers, self.levels)
+        return CellSet.filled(table, numbers, self.levels).replaced(merge_moves(records, self.levels)[0])
 
     def changes(self, after: int, until: int) -> list[CellsMoved] | None:
         """Return what moved in epochs after < epoch <= until, oldest first; None if not all of it is kept."""
         records = self._history.after(after)
         return None if records is None else [record for record in records if record.epoch <= until]
 
+    def no_cells(self) -> CellSet:
+        """Return an empty set of cells."""
+        codes = {level: self.backend.xp.zeros(0, dtype="int32") for level in self.levels}
+        return CellSet(self.backend, codes, self._layout.empty(self.backend, 0))
+
     def statistics(self) -> ProviderStatistics:
         """Return figures for operators and tests."""
-        rows = self._cells.slots[ROWS].array
+        rows = self._cells.numbers.rows
         nbytes = self._cells.nbytes + self._history.nbytes + (self._by_cell.nbytes if self._by_cell else 0)
         return ProviderStatistics(
             self.name,
@@ -299,8 +311,9 @@ class AggregateProvider:
         return " x ".join(level.path for level in self.levels) or "grand total"
 
 
-def _sizes(levels: Sequence[Reference]) -> list[int]:
-    return [len(level.column.dictionary) for level in levels]
+def _linear(primitives: Sequence[Primitive]) -> list[Primitive]:
+    """Return the linear ones, which a layout puts before the extremes."""
+    return [primitive for primitive in primitives if primitive.linear]
 
 
 def _joins_read(

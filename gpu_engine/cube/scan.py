@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.cube.addressing import Addressing, addressing_for
-from gpu_engine.cube.aggregate import ROWS, Primitive
-from gpu_engine.cube.cells import CellSet, CellTable, place_rows
+from gpu_engine.cube.cells import CellTable, place_rows
+from gpu_engine.cube.numbers import Layout
 from gpu_engine.database.condition import Condition
 from gpu_engine.database.flat_rows import FlatRows, FlatView
 from gpu_engine.database.join import Reference
 
-__all__ = ["CHUNK_ROWS", "add_rows", "filled_cells", "scan"]
+__all__ = ["CHUNK_ROWS", "add_rows", "level_sizes", "scan"]
 
 CHUNK_ROWS = 1 << 17
 """Rows read at a time."""
@@ -26,7 +26,7 @@ OnPlaces = Callable[[Addressing, Array, Array], None]
 def scan(
     view: FlatView,
     levels: Sequence[Reference],
-    primitives: Sequence[Primitive],
+    layout: Layout,
     condition: Condition | None = None,
     on_places: OnPlaces | None = None,
 ) -> CellTable:
@@ -39,26 +39,33 @@ def scan(
     """
     backend, version = view.root.backend, view.snapshot.table(view.root)
     # Levels take their codes on the way, so the sizes known at the start may turn out too small.
-    table = CellTable(backend, addressing_for(backend, _sizes(levels)), _with_rows(primitives))
+    table = CellTable(backend, addressing_for(backend, level_sizes(levels)), layout)
     start = 0
     while start < version.row_count:
         stop = min(version.row_count, start + max(CHUNK_ROWS, table.size if levels else 0))
-        alive = version.alive(slice(start, stop))
-        if backend.scalar(alive.all()):
-            rows: FlatRows = view.rows(slice(start, stop))
-            numbers = None
-        else:
-            numbers = backend.xp.flatnonzero(alive) + start
-            rows = view.rows(numbers)
-        if condition is not None:
-            held = condition.mask(rows)
-            numbers = backend.xp.flatnonzero(held) + start if numbers is None else numbers[held]
-            rows = view.rows(numbers)
-        table, places = add_rows(table, rows, levels)
+        with backend.ignore_float_errors():
+            rows, numbers = _chunk(view, start, stop, condition)
+            table, places = add_rows(table, rows, levels)
         if on_places is not None:
             on_places(table.addressing, places, backend.xp.arange(start, stop) if numbers is None else numbers)
         start = stop
     return table
+
+
+def _chunk(view: FlatView, start: int, stop: int, condition: Condition | None) -> tuple[FlatRows, Array | None]:
+    """Return the rows of a chunk that are alive and meant, and their numbers; None if they are all of them."""
+    backend = view.root.backend
+    numbers = None
+    alive = view.snapshot.table(view.root).alive(slice(start, stop))
+    rows = view.rows(slice(start, stop))
+    if not backend.scalar(alive.all()):
+        numbers = backend.xp.flatnonzero(alive) + start
+        rows = view.rows(numbers)
+    if condition is not None:
+        held = condition.mask(rows)
+        numbers = backend.xp.flatnonzero(held) + start if numbers is None else numbers[held]
+        rows = view.rows(numbers)
+    return rows, numbers
 
 
 def add_rows(table: CellTable, rows: FlatRows, levels: Sequence[Reference]) -> tuple[CellTable, Array]:
@@ -72,31 +79,16 @@ def add_rows(table: CellTable, rows: FlatRows, levels: Sequence[Reference]) -> t
     backend = rows.backend
     for level in levels:
         rows.codes(level)
-    if not table.addressing.fits(_sizes(levels)):
-        table = table.readdressed(addressing_for(backend, _sizes(levels)))
+    if not table.addressing.fits(level_sizes(levels)):
+        table = table.readdressed(addressing_for(backend, level_sizes(levels)))
     places = place_rows(table.addressing, rows, levels)
     table.cover()
-    for primitive, slot in table.slots.items():
-        fresh = primitive.merge(backend, primitive.values(rows), places, table.size)
-        slot.buffer[: table.size] = primitive.combine(backend, slot.array, fresh)
+    for primitive in table.numbers.layout.primitives:
+        held = table.numbers[primitive]
+        held[:] = primitive.combine(backend, held, primitive.merge(backend, primitive.values(rows), places, table.size))
     return table, places
 
 
-def filled_cells(table: CellTable, levels: Sequence[Reference]) -> CellSet:
-    """Return the cells of a table that nobody else changes."""
-    backend = table.backend
-    places = backend.xp.flatnonzero(table.slots[ROWS].array)
-    codes = table.addressing.decode(places) if levels else []
-    return CellSet(
-        backend,
-        dict(zip(levels, codes, strict=True)),
-        {primitive: slot.buffer[places] for primitive, slot in table.slots.items()},
-    )
-
-
-def _sizes(levels: Sequence[Reference]) -> list[int]:
+def level_sizes(levels: Sequence[Reference]) -> list[int]:
+    """Return how many codes each level has by now."""
     return [len(level.column.dictionary) for level in levels]
-
-
-def _with_rows(primitives: Sequence[Primitive]) -> list[Primitive]:
-    return [ROWS, *(primitive for primitive in primitives if primitive != ROWS)]

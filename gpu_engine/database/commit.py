@@ -142,7 +142,7 @@ class Commit:
         found = [rows for rows in found if len(rows)]
         if not found:
             return xp.zeros(0, dtype="int64")
-        rows = xp.unique(xp.concatenate(found))
+        rows = root.backend.group(xp.concatenate(found)).keys
         rows = rows[self.before.table(root).alive(rows)]
         change = self.changes.get(root)
         if change is not None:
@@ -159,5 +159,5 @@ class Commit:
         moved = xp.concatenate(rows)
         if not len(moved):
             return moved
-        entities = xp.unique(target.entity_of.buffer[moved])
+        entities = target.backend.group(target.entity_of.buffer[moved].astype("int64")).keys
         return join.rows_pointing_to(entities, self.before.table(join.source).row_count)

@@ -226,7 +226,8 @@ class Database:
         with self.writing():
             before = self.head
             try:
-                prepared = self._prepare(before, merged(list(operations)))
+                with self.backend.ignore_float_errors():
+                    prepared = self._prepare(before, merged(list(operations)))
             except BaseException:
                 self.rolled_back_total += 1
                 raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 import decimal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from gpu_engine.database.condition import Operand, Resolve
@@ -118,7 +119,7 @@ def field(path: Any) -> Field:
     return Field(tuple(path.split(".")))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Bound(Expression):
     """A column that has been found: what `bind` puts in the place of a `Field`."""
 
@@ -144,7 +145,7 @@ class Bound(Expression):
         """Return a value that is equal for the same column by the same path."""
         return ("column", self.column)
 
-    @property
+    @cached_property
     def kind(self) -> NumericKind:
         """What numbers the column holds."""
         data_type = self.column.column.type
@@ -158,10 +159,10 @@ class Bound(Expression):
 
     def evaluate(self, rows: RowReader) -> Values:
         """Return the column's numbers; of a column that is not numeric only `valid` has a meaning."""
-        values = rows.values(self.column)
-        if self.column.column.coded:
+        values, data_type = rows.values(self.column), self.column.column.type
+        if data_type.coded:
             return Values(values.data, values.data >= 0)
-        if not self.column.column.type.numeric:
+        if data_type.storage == "float64" or not data_type.numeric:
             return values
         return Values(values.data.astype(self.kind.dtype, copy=False), values.valid)
 
@@ -207,7 +208,7 @@ class Literal(Expression):
         return Values(rows.backend.xp.full(len(rows), self.number), None)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Arithmetic(Expression):
     """left op right, for op one of + - * /."""
 
@@ -230,7 +231,7 @@ class Arithmetic(Expression):
         """Return a value that is equal for the same operation on the same sides."""
         return (self.operator, self.left.identity(), self.right.identity())
 
-    @property
+    @cached_property
     def kind(self) -> NumericKind:
         """What numbers the operation yields."""
         left, right = self.left.kind, self.right.kind
@@ -244,8 +245,7 @@ class Arithmetic(Expression):
     def evaluate(self, rows: RowReader) -> Values:
         """Return the results; dividing by zero gives inf or NaN, as floats do; int64 wraps where it overflows."""
         left, right = self._side(self.left, rows), self._side(self.right, rows)
-        with rows.backend.ignore_float_errors():
-            data = _OPERATIONS[self.operator](left.data, right.data)
+        data = _OPERATIONS[self.operator](left.data, right.data)
         if left.valid is None or right.valid is None:
             return Values(data, right.valid if left.valid is None else left.valid)
         return Values(data, left.valid & right.valid)

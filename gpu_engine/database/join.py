@@ -7,7 +7,6 @@ rows that point to its entity, and those are found through postings without read
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.errors import InvalidJoinError
@@ -107,13 +106,27 @@ class _Translation:
         return found
 
 
-@dataclass(frozen=True, slots=True)
 class Reference:
     """A column seen from the rows of some root table: a path of joins, then a column of where they end."""
 
-    joins: tuple[Join, ...]
-    """Joins to follow from the root; empty for a column of the root itself."""
-    column: Column
+    __slots__ = ("_hash", "column", "joins")
+
+    def __init__(self, joins: tuple[Join, ...], column: Column) -> None:
+        self.joins = joins
+        """Joins to follow from the root; empty for a column of the root itself."""
+        self.column = column
+        self._hash = hash((joins, column))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Reference) and self.column is other.column and self.joins == other.joins
+
+    def __repr__(self) -> str:
+        return f"Reference({self.path!r})"
 
     @property
     def path(self) -> str:

@@ -110,14 +110,15 @@ def arrow_batches_to_columns(table: str, schema: Schema, rows: pa.Table) -> dict
     InvalidRowError, TypeMismatchError
         As `rows_to_columns`.
     """
-    for name in rows.column_names:
+    given = dict(zip(rows.column_names, rows.columns, strict=True))
+    for name in given:
         if name not in schema.types:
             raise UnknownColumnError(name, schema.types, f"table {table!r}")
     columns = {}
     for name, data_type in schema.types.items():
         where = _where(table, name)
-        if name in rows.column_names:
-            chunks = rows.column(name)
+        chunks = given.get(name)
+        if chunks is not None:
             array = chunks.chunk(0) if chunks.num_chunks == 1 else _combined(chunks)
             columns[name] = conform(array, data_type, where)
         else:

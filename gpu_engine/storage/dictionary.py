@@ -7,7 +7,7 @@ read at any time decodes the same at every later time, and readers need no lock.
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +16,9 @@ from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.schema import DataType
 
 __all__ = ["Dictionary", "StringDictionary", "ValueDictionary", "create_dictionary"]
+
+
+_FEW = 512
 
 
 class Dictionary(Protocol):
@@ -80,15 +83,23 @@ class StringDictionary:
         return self._bytes + 170 * len(self._text)
 
     def encode(self, values: pa.Array) -> Array:
-        """Return (n,) int32 codes of `values`, taking new values in; null is -1. One look-up per distinct value."""
+        """Return (n,) int32 codes of `values`, taking new values in; null is -1. One look-up per distinct value.
+
+        Up to a few hundred values each is looked up as it is: finding the distinct ones would cost more.
+        """
+        if len(values) <= _FEW and not pa.types.is_dictionary(values.type):
+            return self._backend.from_host(self._codes(values.to_pylist()), "int32")
         coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-        distinct = coded.dictionary.to_pylist()
-        known = list(map(self._code_of.get, distinct))
-        codes = self._take_in(distinct) if None in known else known
+        codes = self._codes(coded.dictionary.to_pylist())
         of_distinct = self._backend.from_host(codes or [-1], "int32")
-        places, valid = self._backend.from_arrow(coded.indices.cast(pa.int32()))
+        indices = coded.indices if coded.indices.type == pa.int32() else coded.indices.cast(pa.int32())
+        places, valid = self._backend.from_arrow(indices)
         of_rows = of_distinct[places]
         return of_rows if valid is None else self._backend.xp.where(valid, of_rows, -1)
+
+    def _codes(self, texts: list[str | None]) -> list[int]:
+        known: list[Any] = list(map(self._code_of.get, texts))  # type: ignore[arg-type]
+        return self._take_in(texts) if None in known else known
 
     def _take_in(self, distinct: list[str | None]) -> list[int]:
         with self._lock:
