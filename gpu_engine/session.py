@@ -166,7 +166,7 @@ class Session:
         return SessionStatistics(
             epoch=self.epoch,
             tables={
-                name: TableStatistics(len(table), table.store.dead_count, table.store.nbytes)
+                name: TableStatistics(len(table), table.store.row_count - len(table), table.store.nbytes)
                 for name, table in dict(self._tables).items()
             },
             providers={

@@ -7,7 +7,8 @@ values.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -49,11 +50,12 @@ class Answer:
 
     def take(self, places: Array) -> Answer:
         """Return the cells at (k,) places, in that order."""
-        return replace(
-            self,
-            codes=tuple(codes[places] for codes in self.codes),
-            depth=None if self.depth is None else self.depth[places],
-            values=tuple(values.take(places) for values in self.values),
+        return Answer(
+            self.backend,
+            self.query,
+            tuple([codes[places] for codes in self.codes]),
+            None if self.depth is None else self.depth[places],
+            tuple([values.take(places) for values in self.values]),
         )
 
     def sorted(self) -> Answer:
@@ -73,22 +75,30 @@ class Answer:
             packed = (packed << width) | key
         return self.take(xp.argsort(packed))
 
-    def to_arrow(self, epoch: int, branch: str) -> pa.Table:
+    def to_arrow(self, epoch: int | None = None, branch: str = "") -> pa.Table:
         """Return level columns, then measure columns, then the depth if there are totals; N/A is null.
 
-        The schema's metadata says which branch and epoch the answer shows.
+        With an epoch, the schema's metadata says which branch and epoch the answer shows.
         """
-        columns: dict[str, pa.Array] = {}
-        for level, codes in zip(self.query.levels, self.codes, strict=True):
-            columns[_fresh(level.name, columns, level.table)] = decode(
-                self.backend, level.reference.column.dictionary, codes
-            )
-        for (name, measure), values in zip(self.query.measures, self.values, strict=True):
-            columns[_fresh(name, columns, "measure")] = _numbers(self.backend, values, measure.kind)
+        return self.to_arrow_with(self.level_columns(), epoch, branch)
+
+    def to_arrow_with(self, level_columns: list[pa.Array], epoch: int | None = None, branch: str = "") -> pa.Table:
+        """Return `to_arrow` with the level columns of an answer that has the same cells."""
+        measures = zip(self.query.measures, self.values, strict=True)
+        columns = [*level_columns, *(_numbers(self.backend, values, one.kind) for (_, one), values in measures)]
         if self.depth is not None:
-            columns[DEPTH] = pa.array(self.backend.to_host(self.depth), pa.int8())
-        table = pa.table(columns)
-        return table.replace_schema_metadata({"branch": branch, "epoch": str(epoch)})
+            columns.append(pa.array(self.backend.to_host(self.depth), pa.int8()))
+        schema = arrow_schema(self.query)
+        if epoch is not None:
+            schema = schema.with_metadata({"branch": branch, "epoch": str(epoch)})
+        return pa.Table.from_arrays(columns, schema=schema)
+
+    def level_columns(self) -> list[pa.Array]:
+        """Return the members of each level as an Arrow array."""
+        return [
+            decode(self.backend, level.reference.column.dictionary, codes)
+            for level, codes in zip(self.query.levels, self.codes, strict=True)
+        ]
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a frame indexed by the levels, with a column per measure.
@@ -144,7 +154,7 @@ def answer_of(query: Query, parts: Sequence[CellSet]) -> Answer:
     with backend.ignore_float_errors():
         answers = [_part(query, cells, len(query.levels) - place) for place, cells in enumerate(parts)]
     if len(answers) == 1:
-        return answers[0] if query.totals else replace(answers[0], depth=None)
+        return answers[0]
     xp = backend.xp
     return Answer(
         backend,
@@ -163,7 +173,8 @@ def _part(query: Query, cells: CellSet, depth: int) -> Answer:
     absent = xp.full(len(cells), -1, dtype="int32")
     codes = [cells.codes[level.reference] if place < depth else absent for place, level in enumerate(query.levels)]
     values = tuple(measure.evaluate(backend, cells.numbers) for _, measure in query.measures)
-    return Answer(backend, query, tuple(codes), xp.full(len(cells), depth, dtype="int8"), values)
+    named = xp.full(len(cells), depth, dtype="int8") if query.totals else None
+    return Answer(backend, query, tuple(codes), named, values)
 
 
 def _joined(backend: ArrayBackend, parts: Sequence[Values]) -> Values:
@@ -176,10 +187,30 @@ def _joined(backend: ArrayBackend, parts: Sequence[Values]) -> Values:
     return Values(xp.concatenate([part.data for part in parts]), valid)
 
 
+@lru_cache(maxsize=1024)
+def arrow_schema(query: Query) -> pa.Schema:
+    """Return names and types of the columns of a query's answers; a name that is taken already gets a prefix."""
+    fields: dict[str, pa.DataType] = {}
+    for level in query.levels:
+        fields[level.name if level.name not in fields else f"{level.table}.{level.name}"] = level.type.arrow
+    for name, measure in query.measures:
+        fields[name if name not in fields else f"measure.{name}"] = _arrow_type(measure.kind)
+    if query.totals:
+        fields[DEPTH] = pa.int8()
+    return pa.schema(list(fields.items()))
+
+
+@lru_cache(maxsize=1024)
+def no_cells(query: Query) -> pa.Table:
+    """Return an answer of a query without cells."""
+    return arrow_schema(query).empty_table()
+
+
+def _arrow_type(kind: NumericKind) -> pa.DataType:
+    if kind.name == "decimal":
+        return pa.decimal128(38, kind.scale)
+    return pa.float64() if kind.name == "float" else pa.int64()
+
+
 def _numbers(backend: ArrayBackend, values: Values, kind: NumericKind) -> pa.Array:
-    arrow = {"int": pa.int64(), "float": pa.float64()}.get(kind.name) or pa.decimal128(18, kind.scale)
-    return backend.to_arrow(values.data, values.valid, arrow)
-
-
-def _fresh(name: str, taken: dict[str, pa.Array], prefix: str) -> str:
-    return name if name not in taken else f"{prefix}.{name}"
+    return backend.to_arrow(values.data, values.valid, _arrow_type(kind))

@@ -100,6 +100,7 @@ class Cube:
         self._hierarchies = Hierarchies(self)
         self._levels: dict[Reference, Level] = {}
         self._auto = mode == "auto"
+        self._joins_seen = -1
         self._discovered: set[tuple[object, ...]] = set()
         self._lock = threading.RLock()
         self._held: dict[AggregateProvider, int] = {}
@@ -116,7 +117,7 @@ class Cube:
     @property
     def hierarchies(self) -> Hierarchies:
         """Hierarchies by name; in mode auto also those of tables that were joined since the last look."""
-        if self._auto:
+        if self._auto and self._joins_seen != self.database.join_count:
             self._discover()
         return self._hierarchies
 
@@ -153,6 +154,7 @@ class Cube:
     def _discover(self) -> None:
         """Make a single-level hierarchy of every column, not yet seen, that is not numeric or is part of a key."""
         with self._lock:
+            self._joins_seen = self.database.join_count
             for path in list(join_paths(self.database, self.root)):
                 if path in self._discovered:
                     continue

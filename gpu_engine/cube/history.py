@@ -23,6 +23,9 @@ from gpu_engine.database.join import Reference
 __all__ = ["CellsMoved", "History", "merge_moves"]
 
 
+_RECORD_BYTES = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class CellsMoved:
     """The cells that one commit touched, before and after it."""
@@ -39,8 +42,8 @@ class CellsMoved:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return int(self.places.nbytes) + self.before.nbytes + self.after.nbytes
+        """Bytes of the arrays and of the objects around them."""
+        return _RECORD_BYTES + int(self.places.nbytes) + self.before.nbytes + self.after.nbytes
 
 
 def merge_moves(records: Sequence[CellsMoved], levels: Sequence[Reference]) -> tuple[CellSet, CellSet]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array
-from gpu_engine.cube.answer import Answer, answer_of
+from gpu_engine.cube.answer import Answer, answer_of, no_cells
 from gpu_engine.cube.cells import CellSet, paired_cells
 from gpu_engine.cube.history import merge_moves
 from gpu_engine.cube.plan import sliced
@@ -33,6 +33,8 @@ __all__ = ["CellChange", "LiveQuery"]
 
 MERGE_AFTER = 64
 """Epochs with changes that a subscriber may be behind before they are merged into one change."""
+
+_CLOSING_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -154,7 +156,9 @@ class LiveQuery:
         with self._progress:
             self._progress.notify_all()
         if self._delivery is not None and self._delivery is not threading.current_thread():
-            self._delivery.join()
+            self._delivery.join(_CLOSING_SECONDS)
+            if self._delivery.is_alive():
+                _log.error("live query on cube %s: on_change does not return", self._cube.name)
 
     # -- how --------------------------------------------------------------------------------------------------------
 
@@ -252,11 +256,21 @@ class LiveQuery:
         self, begin: int | None, end: int, added: Answer, removed: Answer, changed: Answer, changed_from: Answer
     ) -> CellChange:
         order = _order(changed)
-        tables = [
-            answer.to_arrow(end, self.branch)
-            for answer in (added.sorted(), changed.take(order), changed_from.take(order), removed.sorted())
-        ]
-        return CellChange(end, begin, self.branch, begin is None, *tables)
+        changed, changed_from = changed.take(order), changed_from.take(order)
+        members = changed.level_columns()
+        return CellChange(
+            end,
+            begin,
+            self.branch,
+            begin is None,
+            self._sorted_table(added),
+            changed.to_arrow_with(members),
+            changed_from.to_arrow_with(members),
+            self._sorted_table(removed),
+        )
+
+    def _sorted_table(self, answer: Answer) -> pa.Table:
+        return answer.sorted().to_arrow() if len(answer) else no_cells(self.query)
 
     # -- delivery ---------------------------------------------------------------------------------------------------
 

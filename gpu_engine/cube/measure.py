@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from gpu_engine.backend.array_backend import ArrayBackend
@@ -144,7 +145,7 @@ class CountRows(Measure):
         return Values(cells[ROWS], None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Aggregation(Measure):
     """sum, count, mean, min or max of an expression over the facts of each cell; nulls are passed over."""
 
@@ -167,12 +168,13 @@ class Aggregation(Measure):
 
     def primitives(self) -> frozenset[Primitive]:
         """Return what is kept per cell; a count always is, to know when no value is left."""
-        count = Primitive.of("count", self.expression)
-        if self.function == "count":
-            return frozenset([count])
-        return frozenset([count, self._primitive])
+        return frozenset([self._count, self._primitive])
 
-    @property
+    @cached_property
+    def _count(self) -> Primitive:
+        return Primitive.of("count", self.expression)
+
+    @cached_property
     def _primitive(self) -> Primitive:
         return Primitive.of("sum" if self.function == "mean" else self.function, self.expression)
 
@@ -181,7 +183,7 @@ class Aggregation(Measure):
         data = cells[self._primitive]
         if self.function in ("sum", "count"):
             return Values(data, None)
-        count = cells[Primitive.of("count", self.expression)]
+        count = cells[self._count]
         if self.function == "mean":
             unit = 10.0**self.expression.kind.scale
             data = data / (backend.xp.maximum(count, 1) * unit)

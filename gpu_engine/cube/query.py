@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Query", "compile_query"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Query:
     """What is asked: measures by levels, perhaps filtered, perhaps with totals."""
 

@@ -60,6 +60,8 @@ class Database:
         self.stores: dict[str, TableStore] = {}
         self.joins: dict[TableStore, list[Join]] = {}
         """Joins that go out from each table, in order of creation."""
+        self.join_count = 0
+        """Joins created so far: tells whoever walks them that there are new ones."""
         self.head = Version(0)
         """The newest epoch of master."""
         self.rolled_back_total = 0
@@ -132,6 +134,7 @@ class Database:
             if not optional:
                 _check_matches(join, self.head, self.head.table(source).alive_rows())
             self.joins[source] = [*self.joins[source], join]
+            self.join_count += 1
         return join
 
     def reachable(self, store: TableStore) -> set[TableStore]:

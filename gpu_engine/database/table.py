@@ -133,7 +133,7 @@ class Table:
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return self.store.row_count - self.store.dead_count
+        return self._database.head.table(self.store).alive_count
 
     def to_arrow(self, limit: int | None = None) -> pa.Table:
         """Return the rows alive at the head, oldest first, at most `limit` of them."""

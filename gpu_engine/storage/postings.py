@@ -57,7 +57,7 @@ class Postings:
     def prepare(self, codes: Array, size: int) -> None:
         """Sort the tail in if it has grown long."""
         tail = len(codes) - self._sorted
-        if tail <= max(_TAIL, self._sorted // 4) and (self._sorted or tail <= _TAIL):
+        if tail <= max(_TAIL, self._sorted // 4):
             return
         xp = self._backend.xp
         shifted = codes.astype("int64") + 1

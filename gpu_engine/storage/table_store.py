@@ -70,9 +70,10 @@ class TableStore:
         self.row_count = 0
         """Rows published, dead ones included. Moves before `current` does: see TableVersion.rows_of."""
         self.dead_count = 0
-        """Published rows that are not alive at the head."""
+        """Published rows that are not alive at the newest epoch."""
         self._epochs = array("q", [0])
-        self._counts = array("q", [0])
+        self._row_counts = array("q", [0])
+        self._alive_counts = array("q", [0])
 
     @property
     def nbytes(self) -> int:
@@ -83,7 +84,8 @@ class TableStore:
 
     def version(self, epoch: int) -> TableVersion:
         """Return the rows that are alive at `epoch`, an epoch not after the head."""
-        return TableVersion(self, epoch, self._counts[bisect_right(self._epochs, epoch) - 1])
+        place = bisect_right(self._epochs, epoch) - 1
+        return TableVersion(self, epoch, self._row_counts[place], self._alive_counts[place])
 
     def ensure_entities(self) -> None:
         """Make `current` cover every entity of the index; new ones have no row."""
@@ -114,14 +116,15 @@ class TableStore:
 
     def publish(self, change: TableChange, epoch: int) -> None:
         """Let a commit take effect for readers at `epoch` and later; those before see no difference."""
+        self.dead_count += len(change.updated_old) + len(change.removed) + len(change.stillborn)
+        self._row_counts.append(change.row_count)
+        self._alive_counts.append(change.row_count - self.dead_count)
         self._epochs.append(epoch)
-        self._counts.append(change.row_count)
         self.row_count = change.row_count
         removed = self.removed.buffer
         for rows in (change.updated_old, change.removed, change.stillborn):
             if len(rows):
                 removed[rows] = epoch
-                self.dead_count += len(rows)
         if self.entities is not None:
             for rows in (change.updated_new, change.added):
                 if len(rows):
@@ -136,6 +139,8 @@ class TableVersion:
     epoch: int
     row_count: int
     """Rows born up to the epoch, dead ones included."""
+    alive_count: int
+    """Rows alive at the epoch."""
 
     def alive(self, rows: RowSelection) -> Array:
         """Return (n,) bool: which of `rows`, all of them below `row_count`, are alive."""
