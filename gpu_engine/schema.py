@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -290,9 +290,3 @@ def _casts(column: pa.Array, data_type: DataType) -> bool:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         return False
     return True
-
-
-def missing_columns(given: Iterable[str], schema: Schema) -> list[str]:
-    """Return the schema's columns that `given` does not name, in schema order."""
-    present = set(given)
-    return [name for name in schema.types if name not in present]

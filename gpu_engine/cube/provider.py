@@ -16,9 +16,9 @@ from gpu_engine.cube.addressing import Addressing, addressing_for
 from gpu_engine.cube.aggregate import ROWS, Primitive
 from gpu_engine.cube.cells import CellSet, CellTable, place_rows
 from gpu_engine.cube.contribution import Contribution, MovedRows
-from gpu_engine.cube.extremes import RowsByCell
 from gpu_engine.cube.history import CellsMoved, History, merge_moves
 from gpu_engine.cube.numbers import Layout, Numbers
+from gpu_engine.cube.rows_by_cell import RowsByCell
 from gpu_engine.cube.scan import level_sizes, scan
 from gpu_engine.database.commit import Commit, Moves, Version
 from gpu_engine.database.condition import Condition
