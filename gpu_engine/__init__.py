@@ -3,7 +3,7 @@
 Names for users; `import gpu_engine as ge`. Files of the package import submodules, never this one.
 """
 
-from gpu_engine import errors
+import gpu_engine.errors as errors
 from gpu_engine.backend.choice import BackendReport, ProbeStep
 from gpu_engine.cube.cube import Cube
 from gpu_engine.cube.hierarchy import Hierarchy, Level
@@ -30,7 +30,8 @@ from gpu_engine.schema import (
     VECTOR,
     DataType,
 )
-from gpu_engine.session import Session, SessionStatistics
+from gpu_engine.session import Session
+from gpu_engine.statistics import SessionStatistics
 from gpu_engine.supervisor import BackgroundTask, Failure, Health
 
 __version__ = "0.1.0"

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from gpu_engine.backend.choice import BackendReport, choose_backend
+from gpu_engine.catalog import Catalog
 from gpu_engine.cube.cube import Cube
-from gpu_engine.cube.provider import ProviderStatistics
 from gpu_engine.database.database import MASTER, Database
 from gpu_engine.database.table import Table
 from gpu_engine.database.transaction import Transaction, Transactions
@@ -25,70 +24,20 @@ from gpu_engine.errors import (
     InvalidModelError,
     SessionClosedError,
     UnknownCubeError,
-    UnknownNameError,
     UnknownTableError,
 )
 from gpu_engine.loading import Files, Watch, infer_types
 from gpu_engine.schema import DataType, Schema, type_of_arrow
+from gpu_engine.statistics import SessionStatistics, TableStatistics
 from gpu_engine.supervisor import BackgroundTask, Health, Supervisor
 from loaders.files import default_name
-from loaders.watch import WatchStatistics
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from api.server import Server
 
-__all__ = ["Session", "SessionStatistics", "TableStatistics"]
-
-
-@dataclass(frozen=True, slots=True)
-class TableStatistics:
-    """Figures of one table."""
-
-    rows: int
-    """Rows alive at the head."""
-    dead_rows: int
-    """Rows that earlier epochs can see and the head cannot."""
-    nbytes: int
-    """Bytes of columns, keys and dictionaries."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionStatistics:
-    """Figures of a session at one moment."""
-
-    epoch: int
-    tables: Mapping[str, TableStatistics]
-    providers: Mapping[str, tuple[ProviderStatistics, ...]]
-    """Cube -> its providers."""
-    watches: tuple[WatchStatistics, ...]
-    background_tasks: Mapping[str, bool]
-    """Name -> whether it runs."""
-    rolled_back_total: int
-    """Commits that failed and left nothing."""
-    memory_used: int
-    """Bytes: of the process on the CPU, of the device on a GPU."""
-
-
-class _ByName(Mapping[str, Any]):
-    """Things of a session by name, with an error that helps for a name that is not there."""
-
-    def __init__(self, error: type[UnknownNameError]) -> None:
-        self._error = error
-        self.items_by_name: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return self.items_by_name[name]
-        except (KeyError, TypeError):
-            raise self._error(str(name), list(self.items_by_name)) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.items_by_name)
-
-    def __len__(self) -> int:
-        return len(self.items_by_name)
+__all__ = ["Session"]
 
 
 class Session:
@@ -118,8 +67,8 @@ class Session:
         self._files = Files()
         self._supervisor = Supervisor()
         self._watches: list[Watch] = []
-        self._tables = _ByName(UnknownTableError)
-        self._cubes = _ByName(UnknownCubeError)
+        self._tables: Catalog[Table] = Catalog(UnknownTableError)
+        self._cubes: Catalog[Cube] = Catalog(UnknownCubeError)
         self._lock = threading.RLock()
         self._server: Server | None = None
         self._closed = False
@@ -209,7 +158,7 @@ class Session:
         with self._lock:
             store = self._database.create_table(name, schema)
             table = Table(store, self._database, self._transactions, self._files)
-            self._tables.items_by_name = {**self._tables.items_by_name, name: table}
+            self._tables.add(name, table)
         return table
 
     def read_csv(
@@ -275,7 +224,7 @@ class Session:
         }
         given = dict(types or {})
         ordered = {name: given.get(name) or inferred[name] for name in rows.column_names}
-        with self._dropped_on_error(table_name, {**ordered, **given}, keys, defaults) as table:
+        with self._new_table(table_name, {**ordered, **given}, keys, defaults) as table:
             table.load_arrow(rows)
         return table
 
@@ -319,7 +268,7 @@ class Session:
         if name in self._tables:
             raise DuplicateNameError("table", name)
         known = infer_types(path, file_format, types or {})
-        with self._dropped_on_error(name, known, keys, defaults) as table:
+        with self._new_table(name, known, keys, defaults) as table:
             following = Watch(table, path, file_format, self._supervisor, polling=polling) if watch else None
             if sample is not None:
                 self._files.load_sample(table, path, file_format, sample)
@@ -330,18 +279,19 @@ class Session:
                 self._watches.append(following)
         return table
 
-    def _dropped_on_error(
+    @contextmanager
+    def _new_table(
         self, name: str, types: Mapping[str, DataType], keys: Sequence[str], defaults: Mapping[str, Any] | None
-    ) -> AbstractContextManager[Table]:
-        return _NewTable(self, self.create_table(name, types, keys, defaults))
-
-    def forget_table(self, table: Table) -> None:
-        """Remove a table that nothing refers to yet: the undoing of `create_table` when a first load fails."""
-        with self._lock:
-            self._database.forget_table(table.store)
-            self._tables.items_by_name = {
-                name: other for name, other in self._tables.items_by_name.items() if other is not table
-            }
+    ) -> Iterator[Table]:
+        """Create a table for a first load; if the load fails, nothing of the table remains."""
+        table = self.create_table(name, types, keys, defaults)
+        try:
+            yield table
+        except BaseException:
+            with self._lock:
+                self._database.forget_table(table.store)
+                self._tables.remove(name)
+            raise
 
     # -- transactions and cubes -------------------------------------------------------------------------------------
 
@@ -385,7 +335,7 @@ class Session:
             if name in self._cubes:
                 raise DuplicateNameError("cube", name)
             cube = Cube(name, fact, self._database, mode, self.report_failure)
-            self._cubes.items_by_name = {**self._cubes.items_by_name, name: cube}
+            self._cubes.add(name, cube)
         return cube
 
     # -- supervision ------------------------------------------------------------------------------------------------
@@ -449,17 +399,3 @@ class Session:
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise SessionClosedError
-
-
-class _NewTable(AbstractContextManager[Table]):
-    """A table that is forgotten again if its first load fails."""
-
-    def __init__(self, session: Session, table: Table) -> None:
-        self._session, self._table = session, table
-
-    def __enter__(self) -> Table:
-        return self._table
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is not None:
-            self._session.forget_table(self._table)

@@ -1,0 +1,84 @@
+"""What all tests share: a session that must leave no thread behind, system programs, and deterministic hypothesis."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+import gpu_engine as ge
+
+# Both profiles print how to repeat a failure. HYPOTHESIS_PROFILE=explore looks for new examples at every run.
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+NEEDS = "needs the system package"
+
+
+def system_program(name: str, package: str) -> str:
+    """Return the path of a program; without it skip the test and say how to have it, or fail where CI=true."""
+    path = shutil.which(name)
+    if path is None:
+        reason = f"{NEEDS} {package}: apt-get install {package}"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of Debian's Chromium, for playwright's `executable_path`."""
+    return system_program("chromium", "chromium")
+
+
+@pytest.fixture(scope="session")
+def curl() -> str:
+    """Path of curl."""
+    return system_program("curl", "curl")
+
+
+@pytest.fixture
+def session() -> Iterator[ge.Session]:
+    """A CPU session; after the test it is closed and none of its threads may be left."""
+    before = set(threading.enumerate())
+    with ge.Session(backend="cpu") as opened:
+        yield opened
+    deadline = time.monotonic() + 5
+    started = [thread for thread in threading.enumerate() if thread not in before and not thread.daemon]
+    for thread in started:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    left = [thread.name for thread in started if thread.is_alive()]
+    assert not left, f"threads that outlive their session: {left}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `browser` every test that asks for Chromium."""
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that a missing system package has skipped, and how to have them."""
+    skipped: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if NEEDS in reason:
+            skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+    for reason, tests in skipped.items():
+        terminalreporter.section(f"{len(tests)} tests skipped: {reason}")
+        for test in tests:
+            terminalreporter.line(f"  {test}")
