@@ -217,14 +217,12 @@ class Session:
     ) -> Table:
         """Create a table from Arrow rows and load them; errors as `create_table`, and `Table.load_arrow`."""
         rows = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
+        given = types or {}
         inferred = {
-            column.name: type_of_arrow(column.type, f"column {column.name!r}")
+            column.name: given.get(column.name) or type_of_arrow(column.type, f"column {column.name!r}")
             for column in rows.schema
-            if column.name not in (types or {})
         }
-        given = dict(types or {})
-        ordered = {name: given.get(name) or inferred[name] for name in rows.column_names}
-        with self._new_table(table_name, {**ordered, **given}, keys, defaults) as table:
+        with self._new_table(table_name, {**inferred, **given}, keys, defaults) as table:
             table.load_arrow(rows)
         return table
 
