@@ -1,0 +1,212 @@
+"""The websocket /api/v1/live: what clients say and how they are answered.
+
+Floor 6. Messages are JSON objects in text frames. A client sends
+
+    {"op": "subscribe", "id": "a", "cube": "Sales", "query": {...}, "from_epoch": null, "run": null}
+    {"op": "unsubscribe", "id": "a"}
+    {"op": "ping"}
+
+and gets `subscribed`, `unsubscribed`, `pong` or `error` back, and for each subscription a `snapshot` and then a
+`change` per epoch that changed its cells:
+
+    {"type": "change", "id": "a", "branch": "master", "epoch": 12, "from_epoch": 11, "levels": [...], "measures": [...],
+     "added": [[...]], "changed": [[...]], "changed_from": [[...]], "removed": [[...]]}
+
+Rows are the levels' values, then the measures', then with totals the number of levels that the row names. A client that
+was away subscribes with the last `epoch` it got and the `run` of the acknowledgement; it gets what it missed as one
+change, or a snapshot where that is no longer known. What it cannot mean is answered by an `error` frame; the socket
+stays open. The query is that of HTTP (`api.queries`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, current_app, request
+from flask_sock import Sock
+from simple_websocket import Server
+
+import gpu_engine as ge
+from api.channel import Channel, text_frame
+from api.errors import RequestError, answer, placed
+from api.feeds import Subscription
+from api.hub import Hub
+from api.queries import expect_members, expect_object, parse_query
+from api.service import service
+from api.wire import BRANCH, dump, load
+
+__all__ = ["SOCKET_OPTIONS", "WEBSOCKET_FLAG", "live_routes"]
+
+WEBSOCKET_FLAG = "gpu_engine.websocket"
+"""Set in the WSGI environment of a request that became a websocket: there is no HTTP answer to write after it."""
+
+MAX_MESSAGE = 256 * 1024
+"""Longer messages are answered with an error."""
+HARD_MESSAGE_LIMIT = 4 * 1024 * 1024
+"""Longer ones close the socket with status 1009, so that nobody fills the memory."""
+PING_SECONDS = 25
+MAX_SUBSCRIPTIONS = 64
+MAX_ID = 100
+
+SOCKET_KEYS = ("werkzeug.socket", "gunicorn.socket")
+
+
+class _ReadingThread(Thread):
+    """The thread in which simple-websocket reads one socket; it does not keep the process alive.
+
+    When it ends it wakes the thread that waits for messages: after a message over the hard limit simple-websocket
+    itself does so too early, and that thread would wait for ever.
+    """
+
+    def __init__(self, *, target: Callable[[], None]) -> None:
+        super().__init__(target=target, name="gpu-engine websocket", daemon=True)
+        self._websocket: Server = target.__self__  # type: ignore[attr-defined]
+
+    def run(self) -> None:
+        """Read until the socket ends."""
+        try:
+            super().run()
+        finally:
+            self._websocket.connected = False
+            self._websocket.event.set()
+
+
+SOCKET_OPTIONS = {
+    "ping_interval": PING_SECONDS,
+    "max_message_size": HARD_MESSAGE_LIMIT,
+    "receive_bytes": 65536,
+    "thread_class": _ReadingThread,
+}
+"""How flask-sock makes its sockets."""
+
+
+def live_routes() -> Blueprint:
+    """Return the blueprint with the websocket route."""
+    blueprint = Blueprint("live", __name__)
+    blueprint.before_request(_prepare)
+    Sock().route("/live", bp=blueprint)(_serve)
+    return blueprint
+
+
+def _prepare() -> None:
+    """Refuse pages of other sites, and put a `Channel` in the place of the socket before the handshake.
+
+    Compression is not negotiated: a frame is encoded once for all its subscribers.
+    """
+    origin = request.headers.get("Origin")
+    if origin and urlsplit(origin).netloc != request.host and origin not in current_app.config["ALLOWED_ORIGINS"]:
+        raise RequestError("foreign_origin", f"pages of {origin} may not connect here.", status=403)
+    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+    for key in SOCKET_KEYS:
+        if key in request.environ:
+            request.environ[key] = Channel(request.environ[key], current_app.config["LIVE_PATIENCE_SECONDS"])
+
+
+def _serve(websocket: Server) -> None:
+    """Answer one client's messages until it goes."""
+    request.environ[WEBSOCKET_FLAG] = True
+    client = _Client(websocket.sock, service().hub, service().session)
+    try:
+        while True:
+            client.handle(websocket.receive())
+    finally:
+        client.leave()
+
+
+@dataclass(slots=True)
+class _Client:
+    """One socket: its subscriptions by id."""
+
+    channel: Channel
+    hub: Hub
+    session: ge.Session
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+
+    def handle(self, message: str | bytes | None) -> None:
+        """Do what one message asks; whatever is wrong with it is answered, never raised."""
+        subscription_id: str | None = None
+        try:
+            content = self._read(message)
+            given = content.get("id")
+            subscription_id = given if isinstance(given, str) else None
+            self._operation(content)(content)
+        except OSError:
+            raise
+        except Exception as error:
+            _, body = answer(error, self.session, "websocket")
+            self._send({"type": "error", "id": subscription_id, **body["error"]})
+
+    def leave(self) -> None:
+        """End all subscriptions of this socket."""
+        for subscription in self.subscriptions.values():
+            self.hub.unsubscribe(subscription)
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        self.channel.send(text_frame(dump(message)))
+
+    @staticmethod
+    def _read(message: str | bytes | None) -> dict[str, Any]:
+        if not isinstance(message, str):
+            raise RequestError("malformed_message", "binary messages have no meaning here. Send JSON as text.")
+        if len(message) > MAX_MESSAGE:
+            raise RequestError("message_too_large", f"{len(message)} characters are too many, at most {MAX_MESSAGE}.")
+        return expect_object(load(message), "$")
+
+    def _operation(self, content: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+        operations = {"subscribe": self._subscribe, "unsubscribe": self._unsubscribe, "ping": self._ping}
+        op = content.get("op")
+        if not isinstance(op, str) or op not in operations:
+            raise RequestError("unknown_operation", f"expected one of {', '.join(operations)}.", place="$.op")
+        return operations[op]
+
+    def _subscribe(self, content: dict[str, Any]) -> None:
+        expect_members(content, ("op", "id", "cube", "query", "from_epoch", "run"), "$")
+        subscription_id = self._free_id(content.get("id"))
+        cube_name = content.get("cube")
+        if not isinstance(cube_name, str):
+            raise RequestError("invalid_request", "expected the name of a cube.", place="$.cube")
+        with placed("$.cube"):
+            cube = self.session.cubes[cube_name]
+        query = parse_query(cube, content.get("query"), "$.query")
+        epoch = self._epoch(content)
+        self.subscriptions[subscription_id] = self.hub.subscribe(self.channel, subscription_id, query, epoch)
+
+    def _free_id(self, given: Any) -> str:
+        if not isinstance(given, str) or not 0 < len(given) <= MAX_ID:
+            raise RequestError("invalid_request", f"expected a text of 1 to {MAX_ID} characters.", place="$.id")
+        self.subscriptions = {key: one for key, one in self.subscriptions.items() if not one.closed}
+        if given in self.subscriptions:
+            raise RequestError("duplicate_subscription", f"{given!r} is subscribed already.", place="$.id")
+        if len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
+            raise RequestError("too_many_subscriptions", f"a socket holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
+        return given
+
+    def _epoch(self, content: dict[str, Any]) -> int | None:
+        """Return the epoch to resume from; None if it is of another life of the service."""
+        epoch, run = content.get("from_epoch"), content.get("run")
+        if epoch is not None and (isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0):
+            raise RequestError("invalid_request", "expected an epoch or null.", place="$.from_epoch")
+        if run is not None and not isinstance(run, str):
+            raise RequestError("invalid_request", "expected the run of an acknowledgement or null.", place="$.run")
+        return epoch if run in (None, self.hub.run) else None
+
+    def _unsubscribe(self, content: dict[str, Any]) -> None:
+        expect_members(content, ("op", "id"), "$")
+        given = content.get("id")
+        subscription = self.subscriptions.pop(given, None) if isinstance(given, str) else None
+        if subscription is None:
+            raise RequestError(
+                "unknown_subscription",
+                "nothing is subscribed under this id on this socket.",
+                place="$.id",
+                known=tuple(self.subscriptions),
+            )
+        self.hub.unsubscribe(subscription)
+        self._send({"type": "unsubscribed", "id": given})
+
+    def _ping(self, content: dict[str, Any]) -> None:
+        self._send({"type": "pong", "branch": BRANCH, "epoch": self.session.epoch})

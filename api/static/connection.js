@@ -1,0 +1,74 @@
+// One websocket, kept alive: reconnects with backoff and resumes each subscription after the last epoch it got.
+
+const FIRST_RETRY_MS = 300;
+const LAST_RETRY_MS = 10_000;
+
+export class Connection extends EventTarget {
+  #socket = null;
+  #retry = FIRST_RETRY_MS;
+  #run = null;
+  #subscriptions = new Map();
+  #next = 0;
+
+  // Events: "state" (detail: connecting | live | offline).
+  constructor(url) {
+    super();
+    this.url = url;
+    this.#connect();
+  }
+
+  // handlers: {frame(frame), failed({code, message})}; returns the id to unsubscribe with.
+  subscribe(cube, query, handlers) {
+    const id = `q${this.#next++}`;
+    this.#subscriptions.set(id, { cube, query, handlers, epoch: null });
+    this.#request(id);
+    return id;
+  }
+
+  unsubscribe(id) {
+    if (this.#subscriptions.delete(id)) this.#send({ op: "unsubscribe", id });
+  }
+
+  #connect() {
+    this.#state("connecting");
+    const socket = this.#socket = new WebSocket(this.url);
+    socket.onopen = () => {
+      this.#retry = FIRST_RETRY_MS;
+      this.#state("live");
+      for (const id of this.#subscriptions.keys()) this.#request(id);
+    };
+    socket.onmessage = (event) => this.#receive(JSON.parse(event.data));
+    socket.onclose = () => {
+      this.#state("offline");
+      setTimeout(() => this.#connect(), this.#retry * (0.75 + Math.random() / 2));
+      this.#retry = Math.min(this.#retry * 2, LAST_RETRY_MS);
+    };
+  }
+
+  #receive(message) {
+    const subscription = this.#subscriptions.get(message.id);
+    if (!subscription) return;
+    if (message.type === "subscribed") this.#run = message.run;
+    if (message.type === "snapshot" || message.type === "change") {
+      subscription.epoch = message.epoch;
+      subscription.handlers.frame(message);
+    }
+    if (message.type === "error") {
+      this.#subscriptions.delete(message.id);
+      subscription.handlers.failed(message);
+    }
+  }
+
+  #request(id) {
+    const { cube, query, epoch } = this.#subscriptions.get(id);
+    this.#send({ op: "subscribe", id, cube, query, from_epoch: epoch, run: epoch === null ? null : this.#run });
+  }
+
+  #send(message) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+
+  #state(state) {
+    this.dispatchEvent(new CustomEvent("state", { detail: state }));
+  }
+}
