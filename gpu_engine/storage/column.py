@@ -1,6 +1,6 @@
-"""Columns of a table: growable arrays of fixed width, with a dictionary for text.
+"""Columns of a table: their type and dictionary, and how values turn into what rests in arrays and back.
 
-Floor 2. A column is told where to write; which rows exist and which are alive is the table store's business.
+Floor 2. The arrays themselves belong to the row store.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import pyarrow as pa
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.schema import DataType
 from gpu_engine.storage.dictionary import Dictionary, StringDictionary, ValueDictionary, create_dictionary
-from gpu_engine.storage.growable import GrowableArray
 
 __all__ = ["Column", "RowSelection", "Values"]
 
@@ -38,7 +37,7 @@ class Values:
 
 
 class Column:
-    """One column: its values for all rows that ever were, dead ones included."""
+    """One column of a table, for ever the same object."""
 
     def __init__(self, backend: ArrayBackend, name: str, data_type: DataType) -> None:
         self.backend = backend
@@ -46,18 +45,11 @@ class Column:
         self.type = data_type
         self.dictionary: StringDictionary | ValueDictionary = create_dictionary(backend, data_type)
         """Codes of the values. Text always rests as codes; other types take codes when a level asks for them."""
-        self._data = GrowableArray(backend, data_type.storage, width=data_type.width)
-        self._valid: GrowableArray | None = None
 
     @property
     def coded(self) -> bool:
         """Whether the column rests as codes of its dictionary."""
         return self.type.coded
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays, unused capacity included; the dictionary is counted apart."""
-        return self._data.nbytes + (0 if self._valid is None else self._valid.nbytes)
 
     def ingest(self, values: pa.Array) -> Values:
         """Return Arrow values of the column's type as they will rest, without writing them.
@@ -69,29 +61,11 @@ class Column:
         data, valid = self.backend.from_arrow(values)
         return Values(data, valid)
 
-    def write(self, start: int, values: Values) -> None:
-        """Write values at rows start to start + n, which no reader can see yet."""
-        if values.valid is not None and self._valid is None:
-            self._valid = GrowableArray(self.backend, "bool", fill=True)
-            self._valid.resize(start)
-        if self._valid is not None:
-            valid = values.valid
-            self._valid.write(start, self.backend.xp.ones(len(values), dtype="bool") if valid is None else valid)
-        self._data.write(start, values.data)
-
-    def read(self, rows: RowSelection) -> Values:
-        """Return the values of `rows`; a slice gives views."""
-        valid = self._valid
-        return Values(self._data.buffer[rows], None if valid is None else valid.buffer[rows])
-
-    def read_or_null(self, rows: Array) -> Values:
-        """Return the values of (n,) `rows`, null where a row is -1."""
-        present = rows >= 0
-        safe = self.backend.xp.maximum(rows, 0)
-        found = self.read(safe)
+    def or_null(self, values: Values, present: Array) -> Values:
+        """Return (n,) values with null where `present` is False."""
         if self.coded:
-            return Values(self.backend.xp.where(present, found.data, -1), None)
-        return Values(found.data, present if found.valid is None else present & found.valid)
+            return Values(self.backend.xp.where(present, values.data, -1), None)
+        return Values(values.data, present if values.valid is None else present & values.valid)
 
     def codes(self, values: Values) -> Array:
         """Return (n,) int32 dictionary codes of `values` of this column; -1 is null."""

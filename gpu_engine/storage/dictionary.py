@@ -97,6 +97,10 @@ class StringDictionary:
         of_rows = of_distinct[places]
         return of_rows if valid is None else self._backend.xp.where(valid, of_rows, -1)
 
+    def lookup(self, values: pa.Array) -> Array:
+        """Return (n,) int32 codes of `values`, without taking any in; -1 for null and for texts it does not have."""
+        return self._backend.from_host([self._code_of.get(text, -1) for text in values.to_pylist()], "int32")
+
     def _codes(self, texts: list[str | None]) -> list[int]:
         known: list[Any] = list(map(self._code_of.get, texts))  # type: ignore[arg-type]
         return self._take_in(texts) if None in known else known

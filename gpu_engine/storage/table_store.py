@@ -1,32 +1,25 @@
-"""The table store: rows are only ever added; a row's death is an epoch.
+"""The table store: one table's columns, keys and rows, on all branches and at all epochs that are kept.
 
-Floor 2. A row is born at an epoch (row numbers grow with epochs, so a short list epoch -> row count says it for all
-rows) and removed at an epoch (one int64 per row, NEVER at first); it is alive at epoch e if born <= e < removed. An
-update is a removal and an addition in the same epoch. So a version is a row count and an epoch, and nothing is copied.
-
-The writer prepares rows behind the visible ones (`stage`), where nobody looks, and later makes all of a commit take
-effect (`publish`). A reader that meets a row newer than its version follows `previous` back to the one it may see.
+Floor 2. An update is a removal and an addition in the same epoch, so a version is little more than an epoch, and
+nothing is copied. The writer prepares rows behind the visible ones (`RowStore.stage`), where nobody looks, and later
+makes all of a commit take effect (`publish`).
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Container
 from dataclasses import dataclass
-
-import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.schema import Schema
-from gpu_engine.storage.column import Column, RowSelection, Values
+from gpu_engine.storage.branch_rows import BranchRows
+from gpu_engine.storage.column import Column
 from gpu_engine.storage.entity_index import EntityIndex
-from gpu_engine.storage.growable import GrowableArray
+from gpu_engine.storage.epoch_counts import EpochCounts
+from gpu_engine.storage.row_store import ROOT, RowStore
+from gpu_engine.storage.table_version import Lineage, TableVersion
 
-__all__ = ["NEVER", "TableChange", "TableStore", "TableVersion"]
-
-NEVER = 2**63 - 1
-"""Removal epoch of a row that is alive."""
+__all__ = ["TableChange", "TableStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +44,7 @@ class TableChange:
 
 
 class TableStore:
-    """Columns, keys and life spans of the rows of one table. One writer at a time; readers hold a `TableVersion`."""
+    """One table. One writer at a time; readers hold a `TableVersion`."""
 
     def __init__(self, backend: ArrayBackend, name: str, schema: Schema) -> None:
         self.backend, self.name, self.schema = backend, name, schema
@@ -59,117 +52,63 @@ class TableStore:
         keys = [self.columns[key] for key in schema.keys]
         self.entities = EntityIndex(backend, keys) if keys else None
         """Index of the key; None for a table without one, whose rows are never updated, only added and removed."""
-        self.entity_of = GrowableArray(backend, "int32")
-        """row -> entity of its key. Empty without a key."""
-        self.previous = GrowableArray(backend, "int32", fill=-1)
-        """row -> the row that its entity had before, -1 for none. Empty without a key."""
-        self.current = GrowableArray(backend, "int32", fill=-1)
-        """entity -> its newest row, dead or alive, -1 for none."""
-        self.removed = GrowableArray(backend, "int64", fill=NEVER)
-        """row -> the first epoch that no longer has it."""
-        self.row_count = 0
-        """Rows published, dead ones included. Moves before `current` does: see TableVersion.rows_of."""
-        self.dead_count = 0
-        """Published rows that are not alive at the newest epoch."""
-        self._epochs = array("q", [0])
-        self._row_counts = array("q", [0])
-        self._alive_counts = array("q", [0])
+        self.rows = RowStore(backend, list(self.columns.values()))
+        """The rows. Compaction puts another row store here."""
+        self._alive: dict[int, EpochCounts] = {ROOT: EpochCounts()}
+        self._recorded: list[tuple[TableChange, int, int]] | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays, the key index and the dictionaries."""
-        growable = (self.entity_of, self.previous, self.current, self.removed)
-        columns = sum(column.nbytes + column.dictionary.nbytes for column in self.columns.values())
-        return columns + sum(part.nbytes for part in growable) + (self.entities.nbytes if self.entities else 0)
+        """Bytes of the rows, the key index and the dictionaries."""
+        dictionaries = sum(column.dictionary.nbytes for column in self.columns.values())
+        return self.rows.nbytes + dictionaries + (self.entities.nbytes if self.entities else 0)
 
-    def version(self, epoch: int) -> TableVersion:
-        """Return the rows that are alive at `epoch`, an epoch not after the head."""
-        place = bisect_right(self._epochs, epoch) - 1
-        return TableVersion(self, epoch, self._row_counts[place], self._alive_counts[place])
+    def version(self, lineage: Lineage) -> TableVersion:
+        """Return the rows as a lineage sees them; its epochs must not be after the newest."""
+        rows, (branch, epoch) = self.rows, lineage[0]
+        alive = self._alive.get(branch)  # none: the table is younger than a branch that is gone by now
+        return TableVersion(self, rows, lineage, rows.row_counts.at(epoch), 0 if alive is None else alive.at(epoch))
+
+    def create_branch(self, branch: int, alive_count: int) -> None:
+        """Make room for a branch that starts with so many rows alive."""
+        self.rows.branches = {**self.rows.branches, branch: BranchRows(self.backend)}
+        self.rows.branch_numbers = branch + 1
+        self._alive = {**self._alive, branch: EpochCounts(alive_count)}
+
+    def keep_branches(self, numbers: Container[int]) -> None:
+        """Forget what all other branches did to rows that they share: nobody reads those branches any more."""
+        self.rows.branches = {branch: rows for branch, rows in self.rows.branches.items() if branch in numbers}
+        self._alive = {branch: counts for branch, counts in self._alive.items() if branch in numbers}
 
     def ensure_entities(self) -> None:
-        """Make `current` cover every entity of the index; new ones have no row."""
+        """Let `current` cover every entity of the index; new ones have no row."""
         assert self.entities is not None
-        if len(self.entities) > self.current.length:
-            self.current.resize(len(self.entities))
+        if len(self.entities) > self.rows.current.length:
+            self.rows.current.resize(len(self.entities))
 
-    def stage(self, start: int, columns: Mapping[str, Values], entities: Array | None) -> int:
-        """Write rows start, start + 1, ... where no reader looks, and return the row after the last.
+    def record_changes(self) -> None:
+        """Remember every change from now on, for a compaction that is under way."""
+        self._recorded = []
 
-        Parameters
-        ----------
-        start : int
-            First row to write, >= row_count; rows from there on are overwritten.
-        columns : mapping of every column to its values
-        entities : (n,) int32 or None
-            Entity of each row, None for a table without a key.
-        """
-        count = len(next(iter(columns.values())))
-        for name, values in columns.items():
-            self.columns[name].write(start, values)
-        self.removed.write(start, self.backend.xp.full(count, NEVER, dtype="int64"))
-        if entities is not None:
-            self.ensure_entities()
-            self.entity_of.write(start, entities)
-            self.previous.write(start, self.current.buffer[entities])
-        return start + count
+    def recorded_changes(self) -> list[tuple[TableChange, int, int]]:
+        """Return (change, epoch, branch) of each commit since `record_changes`, and remember no more."""
+        recorded, self._recorded = self._recorded, None
+        return recorded or []
 
-    def publish(self, change: TableChange, epoch: int) -> None:
+    def publish(self, change: TableChange, epoch: int, branch: int) -> None:
         """Let a commit take effect for readers at `epoch` and later; those before see no difference."""
-        self.dead_count += len(change.updated_old) + len(change.removed) + len(change.stillborn)
-        self._row_counts.append(change.row_count)
-        self._alive_counts.append(change.row_count - self.dead_count)
-        self._epochs.append(epoch)
-        self.row_count = change.row_count
-        removed = self.removed.buffer
-        for rows in (change.updated_old, change.removed, change.stillborn):
-            if len(rows):
-                removed[rows] = epoch
+        if self._recorded is not None:
+            self._recorded.append((change, epoch, branch))
+        rows, alive = self.rows, self._alive[branch]
+        ended = len(change.updated_old) + len(change.removed)
+        born = len(change.updated_new) + len(change.added)
+        alive.append(epoch, alive.at(epoch) + born - ended)
+        rows.row_counts.append(epoch, change.row_count)
+        rows.row_count = change.row_count
+        for ending in (change.updated_old, change.removed, change.stillborn):
+            if len(ending):
+                rows.end(ending, epoch, branch)
         if self.entities is not None:
-            for rows in (change.updated_new, change.added):
-                if len(rows):
-                    self.current.buffer[self.entity_of.buffer[rows]] = rows
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TableVersion:
-    """The rows of one table at one epoch. Readable for ever, by any thread, while the writer goes on."""
-
-    store: TableStore
-    epoch: int
-    row_count: int
-    """Rows born up to the epoch, dead ones included."""
-    alive_count: int
-    """Rows alive at the epoch."""
-
-    def alive(self, rows: RowSelection) -> Array:
-        """Return (n,) bool: which of `rows`, all of them below `row_count`, are alive."""
-        return self.store.removed.buffer[rows] > self.epoch
-
-    def rows_of(self, entities: Array) -> Array:
-        """Return (n,) int64: the row that each of (n,) `entities` has at this epoch, -1 for none or for entity -1."""
-        store, xp = self.store, self.store.backend.xp
-        rows = store.current.buffer[xp.maximum(entities, 0)].astype("int64")
-        if store.row_count != self.row_count:
-            rows = self._chase(rows)
-        found = (entities >= 0) & (rows >= 0)
-        found &= self.alive(xp.maximum(rows, 0))
-        return xp.where(found, rows, -1)
-
-    def alive_rows(self) -> Array:
-        """Return (n,) int64: all rows alive, ascending."""
-        return self.store.backend.xp.flatnonzero(self.alive(slice(0, self.row_count)))
-
-    def _chase(self, rows: Array) -> Array:
-        """Follow each row back to the newest one of its entity that was born by this epoch."""
-        xp, previous = self.store.backend.xp, self.store.previous.buffer
-        while True:
-            newer = rows >= self.row_count
-            if not self.store.backend.scalar(newer.any()):
-                return rows
-            rows = xp.where(newer, previous[xp.maximum(rows, 0)], rows)
-
-    def to_arrow(self, rows: RowSelection) -> pa.RecordBatch:
-        """Return whole rows as an Arrow batch on the host."""
-        columns = [column.to_arrow(column.read(rows)) for column in self.store.columns.values()]
-        return pa.RecordBatch.from_arrays(columns, schema=self.store.schema.arrow())
+            for beginning in (change.updated_new, change.added):
+                if len(beginning):
+                    rows.set_newest(beginning, branch)

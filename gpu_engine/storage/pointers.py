@@ -1,0 +1,48 @@
+"""Pointers: the entity of another table that each row points to, and the rows that point to an entity.
+
+Floor 2.
+"""
+
+from __future__ import annotations
+
+from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.storage.growable import GrowableArray
+from gpu_engine.storage.postings import Postings
+
+__all__ = ["Pointers"]
+
+
+class Pointers:
+    """row -> entity, with an index from entity to rows. Written as rows are; looked up backwards by the writer only."""
+
+    def __init__(self, backend: ArrayBackend) -> None:
+        self._backend = backend
+        self._entities = GrowableArray(backend, "int32", fill=-1)
+        self._postings = Postings(backend)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pointers and of their index."""
+        return self._entities.nbytes + self._postings.nbytes
+
+    def write(self, start: int, entities: Array) -> None:
+        """Write where rows start, start + 1, ... point to, -1 for nowhere."""
+        self._entities.write(start, entities)
+
+    def read(self, rows: Array | slice) -> Array:
+        """Return (n,) int32 entities that rows point to, -1 for none."""
+        return self._entities.buffer[rows]
+
+    def rows_pointing_to(self, entities: Array, size: int, row_count: int) -> Array:
+        """Return the rows below `row_count`, dead ones included, that point to (k,) distinct entities below `size`."""
+        wanted = self._backend.xp.sort(entities.astype("int64"))
+        _, rows = self._postings.find(self._entities.buffer[:row_count], wanted, size)
+        return rows
+
+    def scan_rows_pointing_to(self, entities: Array, size: int, row_count: int) -> Array:
+        """Return the same rows as `rows_pointing_to`, to any thread: it reads all pointers, and no index."""
+        xp = self._backend.xp
+        # Index -1 finds the last place, which no entity has.
+        wanted = xp.zeros(size + 1, dtype="bool")
+        wanted[entities] = True
+        return xp.flatnonzero(wanted[self._entities.buffer[:row_count]])
