@@ -70,23 +70,35 @@ class Contribution:
         """(k,) int64: the touched cells, ascending."""
         return self._groups.keys
 
-    def sums(self, primitives: Sequence[Primitive]) -> Array:
-        """Return (k, m) what is to be added to each of m linear primitives of one dtype in each touched cell."""
-        xp, paired = self._backend.xp, self._rows.moves.paired
-        new = xp.stack([primitive.values(self._rows.new) for primitive in primitives], axis=1)
-        old = xp.stack([primitive.values(self._rows.old) for primitive in primitives], axis=1)
-        new[:paired] -= xp.where(self._stays[:, None], old[:paired], 0)
-        signed = xp.concatenate([new[self._entering], -old[self._leaving]])
+    def sums(self, floats: Sequence[Primitive], integers: Sequence[Primitive]) -> tuple[Array, Array]:
+        """Return (k, m) float64 and (k, n) int64: what to add to m and n linear primitives in each touched cell."""
+        xp, width = self._backend.xp, len(floats)
+        # Numbers of rows are exact as floats, so one verb adds them up together with the float sums; the count of what
+        # is never null is that of the rows.
+        counts = [one for one in integers if one.function == "count" and not self._never_null(one)]
+        exact = [one for one in integers if one.function == "sum"]
+        added = self._added_up([*floats, ROWS, *counts], "float64")
+        whole = xp.empty((len(self), len(integers)), dtype="int64")
+        whole[:] = added[:, width, None]
+        for offset, one in enumerate(counts):
+            whole[:, integers.index(one)] = added[:, width + 1 + offset]
+        if exact:
+            whole[:, [integers.index(one) for one in exact]] = self._added_up(exact, "int64")
+        return added[:, :width], whole
+
+    def _added_up(self, primitives: Sequence[Primitive], dtype: str) -> Array:
+        """Return (k, m) the signed sums of m primitives over the moved rows of each touched cell."""
+        paired, (old, new) = self._rows.moves.paired, (self._rows.old, self._rows.new)
+        entering, leaving = self._values(primitives, new, dtype), self._values(primitives, old, dtype)
+        entering[:paired] -= self._backend.xp.where(self._stays[:, None], leaving[:paired], 0)
+        signed = self._backend.xp.concatenate([entering[self._entering], -leaving[self._leaving]])
         return self._backend.group_sum(signed, self._groups.group_of, len(self))
 
-    def integer_sums(self, primitives: Sequence[Primitive]) -> Array:
-        """Return (k, m) as `sums`, for integers, ROWS first; counts of what is never null are copies of ROWS."""
-        own = [one for one in primitives if one.function != "count" or not self._never_null(one)]
-        sums = self.sums(own)
-        if len(own) == len(primitives):
-            return sums
-        column_of = {one: column for column, one in enumerate(own)}
-        return sums[:, self._backend.from_host([column_of.get(one, column_of[ROWS]) for one in primitives])]
+    def _values(self, primitives: Sequence[Primitive], rows: FlatRows, dtype: str) -> Array:
+        values = self._backend.xp.empty((len(rows), len(primitives)), dtype=dtype)
+        for column, primitive in enumerate(primitives):
+            values[:, column] = 1 if primitive == ROWS else primitive.values(rows)
+        return values
 
     def entering(self, primitive: Primitive) -> Array:
         """Return (k,) the extreme of what enters, or stays in, each touched cell."""
@@ -95,11 +107,20 @@ class Contribution:
 
     def leaving(self, primitive: Primitive) -> Array:
         """Return (k,) the extreme of what leaves each touched cell, or was in it and may have changed."""
-        values, places = primitive.values(self._rows.old), self._old_places
+        values = primitive.values(self._rows.old)
         if self._rows.old_held is not None:
             held = self._backend.xp.flatnonzero(self._rows.old_held)
-            values, places = values[held], places[held]
-        return primitive.merge(self._backend, values, self._backend.xp.searchsorted(self.places, places), len(self))
+            groups = self._backend.xp.searchsorted(self.places, self._old_places[held])
+            return primitive.merge(self._backend, values[held], groups, len(self))
+        return primitive.merge(self._backend, values, self._old_groups(), len(self))
+
+    def _old_groups(self) -> Array:
+        """Return (n,) the touched cell of each leaving row, where all rows count: its pair's if it keeps its cell."""
+        groups = self._backend.xp.empty(len(self._rows.old), dtype=self._groups.group_of.dtype)
+        entering = len(self._rows.new)
+        groups[: self.moves.paired] = self._groups.group_of[: self.moves.paired]
+        groups[self._leaving] = self._groups.group_of[entering:]
+        return groups
 
     @property
     def moves(self) -> Moves:

@@ -7,83 +7,36 @@ answered by the plan.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.cube.aggregate import ROWS, Primitive
 from gpu_engine.cube.answer import answer_of
+from gpu_engine.cube.cells import paired_cells
+from gpu_engine.cube.change import CellChange, difference
+from gpu_engine.cube.compiled_query import CompiledCubeQuery
 from gpu_engine.cube.hierarchy import Hierarchies, Level, Levels
-from gpu_engine.cube.live import CellChange, LiveQuery
-from gpu_engine.cube.measure import CountRows, Measure, NamedMeasure, agg, as_measure
+from gpu_engine.cube.live import LiveQuery
+from gpu_engine.cube.measure import CountRows, agg
+from gpu_engine.cube.measure_catalog import Measures
 from gpu_engine.cube.plan import answer_cells
 from gpu_engine.cube.provider import AggregateProvider
 from gpu_engine.cube.query import Query, compile_query
+from gpu_engine.database.branch import MASTER
+from gpu_engine.database.commit import Version
 from gpu_engine.database.condition import Condition, Resolve
-from gpu_engine.database.database import MASTER, Database
+from gpu_engine.database.database import Database
 from gpu_engine.database.expression import Field
 from gpu_engine.database.join import Reference
 from gpu_engine.database.resolve import join_paths, resolver
 from gpu_engine.database.table import Table
-from gpu_engine.errors import InvalidModelError, InvalidQueryError, UnknownMeasureError
+from gpu_engine.errors import InvalidModelError, InvalidQueryError
 from gpu_engine.storage.column import decode
 
-__all__ = ["Cube", "Measures"]
+__all__ = ["Cube"]
 
 ReportFailure = Callable[[str, BaseException], None]
-
-
-class Measures(MutableMapping[str, Measure]):
-    """Measures of a cube by name. Assigning one makes or redefines it, also while the cube serves queries."""
-
-    def __init__(self, cube: Cube) -> None:
-        self._cube = cube
-        self._definitions: dict[str, Measure] = {}
-
-    def __getitem__(self, name: str) -> Measure:
-        """Return a measure; UnknownMeasureError if there is none of that name."""
-        self.definition(name)
-        return NamedMeasure(name, self)
-
-    def __setitem__(self, name: Any, measure: Any) -> None:
-        """Define a measure. Its own name in it means what the name meant before.
-
-        Raises
-        ------
-        InvalidModelError
-            If it is no measure, sums something not numeric, or would be defined by way of itself.
-        UnknownColumnError, AmbiguousNameError
-            If a column is not found, or not clear.
-        """
-        if not isinstance(name, str) or not name:
-            raise InvalidModelError(f"measure name {name!r}: give a text with at least one character.")
-        bound = as_measure(measure).bind(self._cube.resolve)
-        if name in self._definitions:
-            bound = bound.substitute(name, self._definitions[name])
-        if name in bound.names():
-            raise InvalidModelError(f"measure {name!r} would be defined by way of itself.")
-        self._definitions = {**self._definitions, name: bound}
-
-    def __delitem__(self, name: str) -> None:
-        """Remove a measure; InvalidModelError if another one uses it."""
-        self.definition(name)
-        users = [other for other, measure in self._definitions.items() if other != name and name in measure.names()]
-        if users:
-            raise InvalidModelError(f"measure {name!r} is used by {users}. Redefine those first.")
-        self._definitions = {other: measure for other, measure in self._definitions.items() if other != name}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._definitions)
-
-    def __len__(self) -> int:
-        return len(self._definitions)
-
-    def definition(self, name: str) -> Measure:
-        """Return what a name stands for now; UnknownMeasureError if nothing."""
-        try:
-            return self._definitions[name]
-        except (KeyError, TypeError):
-            raise UnknownMeasureError(str(name), self._definitions, f"cube {self._cube.name!r}") from None
 
 
 class Cube:
@@ -215,6 +168,14 @@ class Cube:
         answer = answer_of(compiled, parts).sorted()
         return answer.to_pandas() if mode == "pandas" else answer.to_arrow(version.epoch, branch)
 
+    def compile(
+        self, measures: Sequence[Any], levels: Sequence[Any], filter: Condition | None, *, totals: bool, mode: str
+    ) -> CompiledCubeQuery:
+        """Return a query to be run at any version, for `session.database.prepare.cube`; errors as `query`."""
+        if mode not in ("pandas", "arrow"):
+            raise InvalidQueryError([f"mode {mode!r}: use 'pandas' or 'arrow'."])
+        return CompiledCubeQuery(self, compile_query(self, measures, levels, filter, totals, open=True), mode)
+
     def live(
         self,
         *measures: Any,
@@ -237,14 +198,39 @@ class Cube:
         As `query`.
         """
         compiled = compile_query(self, measures, levels, filter, totals)
-        self.database.version(branch)
+        self.database.branch(branch)
         live = LiveQuery(self, compiled, branch, on_change)
         with self._lock:
             self._live.add(live)
         return live
 
+    def diff(
+        self,
+        *measures: Any,
+        since: tuple[str, int],
+        until: tuple[str, int],
+        levels: Sequence[Any] = (),
+        filter: Condition | None = None,
+        totals: bool = False,
+    ) -> CellChange | None:
+        """Return which cells differ between two versions, each a branch and an epoch; None if none does.
+
+        Raises
+        ------
+        As `query`.
+        """
+        compiled = compile_query(self, measures, levels, filter, totals)
+        old, new = self.database.version(*since), self.database.version(*until)
+        pairs = zip(answer_cells(self, compiled, old)[0], answer_cells(self, compiled, new)[0], strict=True)
+        before, after = zip(*(paired_cells(*pair) for pair in pairs), strict=True)
+        return difference(compiled, before, after, (old.epoch, new.epoch), new.branch)
+
     def create_provider(
-        self, levels: Sequence[Any] = (), measures: Sequence[Any] = (), filter: Condition | None = None
+        self,
+        levels: Sequence[Any] = (),
+        measures: Sequence[Any] = (),
+        filter: Condition | None = None,
+        branch: str = MASTER,
     ) -> AggregateProvider:
         """Keep the aggregates of some measures by some levels up to date; queries that it covers then read it.
 
@@ -254,28 +240,45 @@ class Cube:
         """
         compiled = compile_query(self, measures, levels, filter, totals=False)
         references = [level.reference for level in compiled.levels]
-        return self.acquire(references, compiled.primitives, compiled.condition)
+        return self.acquire(references, compiled.primitives, compiled.condition, branch)
 
     # -- providers --------------------------------------------------------------------------------------------------
 
     @property
     def providers(self) -> tuple[AggregateProvider, ...]:
         """All providers: those created, those of live queries, those that count the members of hierarchies."""
-        return tuple(self._held)
+        held = tuple(self._held)
+        if any(provider.ended for provider in held):
+            with self._lock:
+                self._held = {provider: count for provider, count in self._held.items() if not provider.ended}
+                held = tuple(self._held)
+        return held
 
     def acquire(
-        self, levels: Sequence[Reference], primitives: frozenset[Primitive], condition: Condition | None
+        self,
+        levels: Sequence[Reference],
+        primitives: frozenset[Primitive],
+        condition: Condition | None,
+        branch: str = MASTER,
+        live_queries: int = 0,
     ) -> AggregateProvider:
-        """Return a provider with just these levels and rows and at least these aggregates; give it back later."""
+        """Return a provider with just these levels and rows and at least these aggregates; give it back later.
+
+        Parameters
+        ----------
+        live_queries : 1 if it is for a live query, which then keeps the branch from being deleted
+        """
         identity = None if condition is None else condition.identity()
         with self._lock:
-            for provider in self._held:
+            for provider in self.providers:
                 own = None if provider.condition is None else provider.condition.identity()
-                same = set(provider.levels) == set(levels) and own == identity
+                same = provider.branch == branch and set(provider.levels) == set(levels) and own == identity
                 if same and primitives <= provider.primitives:
                     self._held = {**self._held, provider: self._held[provider] + 1}
+                    provider.live_queries += live_queries
                     return provider
-            provider = AggregateProvider(self.database, self.root, levels, sorted_primitives(primitives), condition)
+            provider = AggregateProvider(self.database, self.root, levels, primitives, condition, branch)
+            provider.live_queries = live_queries
             provider.attach()
             self._held = {**self._held, provider: 1}
             return provider
@@ -285,6 +288,7 @@ class Cube:
         with self._lock:
             self._live.discard(live)
             for provider in providers:
+                provider.live_queries -= 1
                 held = dict(self._held)
                 held[provider] -= 1
                 if not held[provider]:
@@ -299,21 +303,22 @@ class Cube:
 
     # -- members ----------------------------------------------------------------------------------------------------
 
-    def member_provider(self, levels: Sequence[Level]) -> AggregateProvider:
+    def member_provider(self, levels: Sequence[Level], branch: str = MASTER) -> AggregateProvider:
         """Return the provider that counts the facts of each path of members, from now on kept by deltas."""
         references = [level.reference for level in levels]
         with self._lock:
-            for provider in self._held:
-                if provider.levels == tuple(references) and provider.condition is None:
+            for provider in self.providers:
+                counts_all = provider.condition is None and provider.branch == branch
+                if counts_all and provider.levels == tuple(references):
                     return provider
-            return self.acquire(references, frozenset([ROWS]), None)
+            return self.acquire(references, frozenset([ROWS]), None, branch)
 
-    def members(self, levels: Sequence[Level]) -> dict[tuple[Any, ...], int]:
-        """Return the paths of members that facts have at the head, in order, with the number of facts of each."""
+    def members(self, levels: Sequence[Level], branch: str = MASTER) -> dict[tuple[Any, ...], int]:
+        """Return the paths of members that facts have at a head, in order, with the number of facts of each."""
         measure = ("contributors.COUNT", CountRows())
         query = Query((measure,), tuple(levels), None, (), totals=False)
-        self.member_provider(levels)
-        answer = answer_of(query, answer_cells(self, query, self.database.head)[0]).sorted()
+        self.member_provider(levels, branch)
+        answer = answer_of(query, answer_cells(self, query, self.database.version(branch))[0]).sorted()
         columns = [
             decode(answer.backend, level.reference.column.dictionary, codes).to_pylist()
             for level, codes in zip(levels, answer.codes, strict=True)
@@ -321,23 +326,27 @@ class Cube:
         counts = answer.backend.to_host(answer.values[0].data).tolist()
         return dict(zip(zip(*columns, strict=True), counts, strict=True))
 
-    def first_member(self, level: Level, epoch: int) -> int:
-        """Return the code of the first member, in the level's order, that facts have at an epoch; -2 if none has."""
-        provider = self.member_provider([level])
-        cells = provider.read(epoch)
+    def first_member(self, level: Level, version: Version) -> int:
+        """Return the code of the first member, in the level's order, that facts have at a version; -2 if none has.
+
+        Raises
+        ------
+        EpochNotRetainedError
+            If no provider remembers the version and its rows are no longer kept.
+        """
+        line = self.database.branches.get(version.branch)
+        cells = None
+        if line is not None and line.number == version.number:
+            provider = self.member_provider([level], version.branch)
+            cells = provider.read(version.epoch) if provider.covers(version) else None
         if cells is None:
             query = Query((), (level,), None, (), totals=False)
-            cells = answer_cells(self, query, self.database.version(epoch=epoch))[0][0]
+            cells = answer_cells(self, query, self.database.retention.hold(version))[0][0]
         if not len(cells):
             return -2
         codes: Array = cells.codes[level.reference]
         return int(self.database.backend.scalar(codes[level.ranks()[codes + 1].argmin()]))
 
-    def slicing_providers(self, query: Query) -> list[AggregateProvider]:
+    def slicing_providers(self, query: Query, branch: str = MASTER) -> list[AggregateProvider]:
         """Return the providers that tell the first members which a query depends on."""
-        return [self.member_provider([slicer]) for slicer in query.slicers]
-
-
-def sorted_primitives(primitives: frozenset[Primitive]) -> list[Primitive]:
-    """Return primitives in a fixed order, the row count first."""
-    return sorted(primitives, key=lambda primitive: (primitive != ROWS, primitive.function, str(primitive.identity)))
+        return [self.member_provider([slicer], branch) for slicer in query.slicers]

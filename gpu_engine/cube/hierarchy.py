@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gpu_engine.backend.array_backend import Array
+from gpu_engine.database.branch import MASTER
 from gpu_engine.database.condition import Operand, Resolve
 from gpu_engine.database.expression import Field
 from gpu_engine.database.join import Reference
@@ -120,7 +121,7 @@ class Level(Operand):
             for rank, code in enumerate(first):
                 if code >= 0:
                     ranks[code] = rank
-            size += len(first)
+            ranks = xp.argsort(xp.argsort(ranks))  # without gaps, so that their number bounds them
         return xp.concatenate([xp.full(1, size, dtype="int64"), ranks])
 
 
@@ -145,12 +146,17 @@ class Hierarchy:
             self._cube.member_provider(self.levels[:1])
         self._slicing = slicing
 
-    def members(self) -> dict[tuple[Any, ...], int]:
-        """Return the paths that facts have at the head, in order, with the number of facts of each.
+    def members(self, branch: str = MASTER) -> dict[tuple[Any, ...], int]:
+        """Return the paths that facts have at the head of a branch, in order, with the number of facts of each.
 
         Kept by deltas from the first call on.
+
+        Raises
+        ------
+        UnknownBranchError
+            If there is no such branch.
         """
-        return self._cube.members(self.levels)
+        return self._cube.members(self.levels, branch)
 
 
 class Levels(Mapping[str, Level]):

@@ -11,25 +11,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from gpu_engine.backend.array_backend import Array
-from gpu_engine.cube.answer import Answer, answer_of, no_cells
+from gpu_engine.cube.answer import Answer, answer_of
 from gpu_engine.cube.cells import CellSet, paired_cells
+from gpu_engine.cube.change import CellChange, difference, snapshot
+from gpu_engine.cube.hierarchy import Level
 from gpu_engine.cube.history import merge_moves
 from gpu_engine.cube.plan import sliced
 from gpu_engine.cube.provider import AggregateProvider
 from gpu_engine.cube.query import Query
-from gpu_engine.errors import InvalidQueryError
-from gpu_engine.storage.column import Values
+from gpu_engine.errors import EpochNotRetainedError, InvalidQueryError
 
 if TYPE_CHECKING:
     from gpu_engine.cube.cube import Cube
 
-__all__ = ["CellChange", "LiveQuery"]
+__all__ = ["LiveQuery"]
 
 MERGE_AFTER = 64
 """Epochs with changes that a subscriber may be behind before they are merged into one change."""
@@ -39,36 +36,12 @@ _CLOSING_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class CellChange:
-    """What a live query has to tell: a snapshot, or the cells that changed. Tables are immutable and safe to keep.
-
-    All tables have the same columns: levels, measures, and `__depth__` if the query has totals.
-    """
-
-    epoch: int
-    """The cells are as of this epoch."""
-    from_epoch: int | None
-    """The change is relative to this epoch; None for a snapshot."""
-    branch: str
-    snapshot: bool
-    """True if `added` holds all cells and what was known before is void."""
-    added: pa.Table
-    """Cells that were not there."""
-    changed: pa.Table
-    """Cells with another value in some measure, new values."""
-    changed_from: pa.Table
-    """The same cells in the same order, old values."""
-    removed: pa.Table
-    """Cells that are gone, old values."""
-
-
 class LiveQuery:
     """A query kept up to date by deltas. Create it with `Cube.live`; close it to free what it keeps."""
 
     def __init__(self, cube: Cube, query: Query, branch: str, on_change: Callable[[CellChange], None] | None) -> None:
         self.query, self.branch = query, branch
-        self._cube = cube
+        self._cube, self._line = cube, cube.database.branch(branch)
         self._parts = self._open_parts()
         self._closed = threading.Event()
         self._progress = threading.Condition()
@@ -87,7 +60,7 @@ class LiveQuery:
     @property
     def epoch(self) -> int:
         """The epoch that `on_change` has been told of (-1 before the snapshot); without `on_change` the head."""
-        return self._cube.database.head.epoch if self._delivery is None else self._delivered
+        return self._line.head.epoch if self._delivery is None else self._delivered
 
     def result(self, mode: str = "pandas") -> Any:
         """Return the cells at `epoch` as `Cube.query` would; at the head if that epoch is no longer kept.
@@ -108,24 +81,30 @@ class LiveQuery:
     def wait_for(self, epoch: int, timeout: float | None = None) -> bool:
         """Wait until `self.epoch` is at least `epoch`; return False if it is not within `timeout` seconds."""
         if self._delivery is None:
-            return self._cube.database.wait_for_commit(epoch - 1, timeout) >= epoch
+            return self._cube.database.wait_for_commit(epoch - 1, timeout, branch=self.branch) >= epoch
         with self._progress:
             self._progress.wait_for(lambda: self._delivered >= epoch or self._ended(), timeout)
         return self._delivered >= epoch
 
-    def changes_since(self, epoch: int | None) -> tuple[list[CellChange], int]:
+    def changes_since(
+        self, epoch: int | None, merge: bool = False, until: int | None = None
+    ) -> tuple[list[CellChange], int]:
         """Return what changed after an epoch, and the epoch up to which that is all.
 
         Parameters
         ----------
         epoch : int or None
             The epoch that the caller has; None if it has nothing yet.
+        merge : bool
+            Whether all epochs are to be told of as one change; a cell that is again what it was is then not in it.
+        until : int or None
+            The last epoch to tell of, so that several live queries can be brought to the same one; by default the head.
 
         Returns
         -------
         list of CellChange
             One per epoch that changed cells; one for all of them when there are very many; a single snapshot when the
-            caller has nothing or the epoch is no longer kept.
+            caller has nothing or the epoch is no longer kept. A snapshot is newer than `until` if that is not kept.
         int
             The epoch to ask with next time.
 
@@ -134,17 +113,19 @@ class LiveQuery:
         InvalidQueryError
             If the live query is closed.
         """
-        head = self._cube.database.head.epoch
-        if epoch is not None and epoch == head:
-            return [], head
-        steps = self._steps(epoch, head) if epoch is not None and 0 <= epoch < head else None
+        newest = self._line.head.epoch
+        head = newest if until is None else min(until, newest)
+        if epoch is not None and head <= epoch <= newest:
+            return [], epoch
+        steps = self._steps(epoch, head, merge) if epoch is not None and 0 <= epoch < head else None
         if steps is not None:
             changes = [self._change(begin, end) for begin, end in steps]
             if all(change is not _GONE for change in changes):
                 return [change for change in changes if isinstance(change, CellChange)], head
-        head, answer = self._newest()
-        nothing = answer.take(self._cube.database.backend.xp.zeros(0, dtype="int64"))
-        return [self._cell_change(None, head, answer, nothing, nothing, nothing)], head
+        answer = self._answer_at(head)
+        if answer is None:
+            head, answer = self._newest()
+        return [snapshot(answer, head, self.branch)], head
 
     def close(self) -> None:
         """Stop calling `on_change` and give back what the query keeps. May be called from `on_change`."""
@@ -168,7 +149,8 @@ class LiveQuery:
         references = [level.reference for level in query.levels]
         depths = range(len(references), -1, -1) if query.totals else [len(references)]
         return [
-            self._cube.acquire([*references[:depth], *slicers], query.primitives, query.condition) for depth in depths
+            self._cube.acquire([*references[:depth], *slicers], query.primitives, query.condition, self.branch, 1)
+            for depth in depths
         ]
 
     def _answer_at(self, epoch: int) -> Answer | None:
@@ -179,98 +161,66 @@ class LiveQuery:
             cells = provider.read(epoch)
             if cells is None:
                 return None
-            parts.append(sliced(self._cube, self.query, cells, epoch))
+            try:
+                parts.append(self._sliced(cells, epoch))
+            except EpochNotRetainedError:
+                return None
         return answer_of(self.query, parts).sorted()
 
     def _newest(self) -> tuple[int, Answer]:
         while True:
-            epoch = self._cube.database.head.epoch
+            epoch = self._line.head.epoch
             answer = self._answer_at(epoch)
             if answer is not None:
                 return epoch, answer
 
-    def _steps(self, epoch: int, head: int) -> list[tuple[int, int]] | None:
+    def _steps(self, epoch: int, head: int, merge: bool) -> list[tuple[int, int]] | None:
         """Return the spans of epochs to tell of one by one; None if not all changes are kept."""
         epochs: set[int] = set()
-        for provider in [*self._parts, *self._cube.slicing_providers(self.query)]:
+        for provider in [*self._parts, *self._cube.slicing_providers(self.query, self.branch)]:
             records = provider.changes(epoch, head)
             if records is None:
                 return None
             epochs.update(record.epoch for record in records)
         ends = sorted(epochs)
-        if len(ends) > MERGE_AFTER:
+        if len(ends) > (0 if merge else MERGE_AFTER):
             return [(epoch, head)]
         return list(zip([epoch, *ends], ends, strict=False))
 
     def _change(self, begin: int, end: int) -> CellChange | object | None:
         """Return what changed in begin < epoch <= end; None if no value did, _GONE if it is no longer kept."""
-        before_parts, after_parts, exists = [], [], []
+        before, after = [], []
         for provider in self._parts:
-            moved = self._moved(provider, begin, end)
+            try:
+                moved = self._moved(provider, begin, end)
+            except EpochNotRetainedError:
+                moved = None
             if moved is None:
                 return _GONE
-            before_parts.append(moved[0])
-            after_parts.append(moved[1])
-            exists.append((self._present(moved[0]), self._present(moved[1])))
-        backend = self._cube.database.backend
-        xp = backend.xp
-        before, after = answer_of(self.query, before_parts), answer_of(self.query, after_parts)
-        was = xp.concatenate([old for old, _ in exists])
-        now = xp.concatenate([new for _, new in exists])
-        if len(was) != len(before):
-            return None
-        differs = xp.zeros(len(before), dtype="bool")
-        for old, new in zip(before.values, after.values, strict=True):
-            differs |= _different(old, new)
-        added = after.take(xp.flatnonzero(now & ~was))
-        removed = before.take(xp.flatnonzero(was & ~now))
-        changed = xp.flatnonzero(was & now & differs)
-        if not (len(added) or len(removed) or len(changed)):
-            return None
-        return self._cell_change(begin, end, added, removed, after.take(changed), before.take(changed))
+            before.append(moved[0])
+            after.append(moved[1])
+        return difference(self.query, before, after, (begin, end), self.branch)
 
     def _moved(self, provider: AggregateProvider, begin: int, end: int) -> tuple[CellSet, CellSet] | None:
         """Return cells before and after, pair by pair, that hold every cell that may have changed."""
-        cube, query = self._cube, self.query
-        firsts = [(cube.first_member(level, begin), cube.first_member(level, end)) for level in query.slicers]
-        if any(old != new for old, new in firsts):
+        if any(self._first(slicer, begin) != self._first(slicer, end) for slicer in self.query.slicers):
             old_cells, new_cells = provider.read(begin), provider.read(end)
             if old_cells is None or new_cells is None:
                 return None
-            return paired_cells(sliced(cube, query, old_cells, begin), sliced(cube, query, new_cells, end))
+            return paired_cells(self._sliced(old_cells, begin), self._sliced(new_cells, end))
         records = provider.changes(begin, end)
         if records is None:
             return None
         if not records:
-            nothing = provider.no_cells()
-            return sliced(cube, query, nothing, end), sliced(cube, query, nothing, end)
+            return self._sliced(provider.no_cells(), end), self._sliced(provider.no_cells(), end)
         before, after = merge_moves(records, provider.levels)
-        return sliced(cube, query, before, end), sliced(cube, query, after, end)
+        return self._sliced(before, end), self._sliced(after, end)
 
-    def _present(self, cells: CellSet) -> Array:
-        """Return which cells exist: those with rows, and always the one cell of a query without levels."""
-        rows = cells.numbers.rows
-        return rows >= 0 if not self.query.levels else rows > 0
+    def _first(self, slicer: Level, epoch: int) -> int:
+        return self._cube.first_member(slicer, self._line.version(epoch))
 
-    def _cell_change(
-        self, begin: int | None, end: int, added: Answer, removed: Answer, changed: Answer, changed_from: Answer
-    ) -> CellChange:
-        order = _order(changed)
-        changed, changed_from = changed.take(order), changed_from.take(order)
-        members = changed.level_columns()
-        return CellChange(
-            end,
-            begin,
-            self.branch,
-            begin is None,
-            self._sorted_table(added),
-            changed.to_arrow_with(members),
-            changed_from.to_arrow_with(members),
-            self._sorted_table(removed),
-        )
-
-    def _sorted_table(self, answer: Answer) -> pa.Table:
-        return answer.sorted().to_arrow() if len(answer) else no_cells(self.query)
+    def _sliced(self, cells: CellSet, epoch: int) -> CellSet:
+        return sliced(self._cube, self.query, cells, self._line.version(epoch))
 
     # -- delivery ---------------------------------------------------------------------------------------------------
 
@@ -290,7 +240,7 @@ class LiveQuery:
                     self._advance(change.epoch)
                 self._advance(head)
                 known = head
-                self._cube.database.wait_for_commit(known, until=self._closed.is_set)
+                self._cube.database.wait_for_commit(known, until=self._closed.is_set, branch=self.branch)
         except BaseException as error:
             if not self._closed.is_set():
                 self.error = error
@@ -306,20 +256,3 @@ class LiveQuery:
 
 
 _GONE = object()
-
-
-def _different(old: Values, new: Values) -> Array:
-    """Return (n,) bool: where two lists of numbers differ; NaN is NaN and null is null."""
-    data = (old.data != new.data) & ~((old.data != old.data) & (new.data != new.data))
-    if old.valid is None and new.valid is None:
-        return data
-    was = data == data if old.valid is None else old.valid
-    now = data == data if new.valid is None else new.valid
-    return (data & was & now) | (was != now)
-
-
-def _order(answer: Answer) -> Array:
-    xp = answer.backend.xp
-    numbered = Values(xp.arange(len(answer)), None)
-    query = answer.query
-    return Answer(answer.backend, query, answer.codes, answer.depth, (numbered,)).sorted().values[0].data

@@ -52,19 +52,19 @@ def answer_cells(cube: Cube, query: Query, version: Version) -> tuple[list[CellS
         table = scan(view, query.cell_levels, Layout(query.primitives), query.condition)
         cells = CellSet.filled(table, table.numbers, query.cell_levels)
         rows_read = version.table(cube.root).row_count
-    cells = sliced(cube, query, cells, version.epoch)
+    cells = sliced(cube, query, cells, version)
     milliseconds = (time.perf_counter() - started) * 1e3
     explanation = Explanation(source, None if provider is None else provider.name, len(cells), rows_read, milliseconds)
     return [cells, *totals_of(query, cells)], explanation
 
 
-def sliced(cube: Cube, query: Query, cells: CellSet, epoch: int) -> CellSet:
+def sliced(cube: Cube, query: Query, cells: CellSet, version: Version) -> CellSet:
     """Return the cells at the first member of each slicer."""
     if not query.slicers:
         return cells
     held = cells.backend.xp.ones(len(cells), dtype="bool")
     for slicer in query.slicers:
-        held &= cells.codes[slicer.reference] == cube.first_member(slicer, epoch)
+        held &= cells.codes[slicer.reference] == cube.first_member(slicer, version)
     named = [level for level in cells.codes if level not in [slicer.reference for slicer in query.slicers]]
     return cells.take(cells.backend.xp.flatnonzero(held)).at(named)
 
@@ -82,7 +82,7 @@ def totals_of(query: Query, cells: CellSet) -> list[CellSet]:
 def _from_provider(
     providers: Iterable[AggregateProvider], query: Query, version: Version
 ) -> tuple[AggregateProvider | None, CellSet | None]:
-    fitting = [provider for provider in providers if provider.covers(version.epoch) and _covers(provider, query)]
+    fitting = [provider for provider in providers if provider.covers(version) and _covers(provider, query)]
     for provider in sorted(fitting, key=lambda one: one.size):
         cells = provider.read(version.epoch)
         if cells is None:

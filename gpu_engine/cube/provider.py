@@ -8,7 +8,7 @@ from its own rows. Readers at any epoch that the history still covers need no lo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gpu_engine.backend.array_backend import Array
@@ -20,6 +20,7 @@ from gpu_engine.cube.history import CellsMoved, History, merge_moves
 from gpu_engine.cube.numbers import Layout, Numbers
 from gpu_engine.cube.rows_by_cell import RowsByCell
 from gpu_engine.cube.scan import level_sizes, scan
+from gpu_engine.database.branch import MASTER
 from gpu_engine.database.commit import Commit, Moves, Version
 from gpu_engine.database.condition import Condition
 from gpu_engine.database.database import Database
@@ -63,9 +64,12 @@ class AggregateProvider:
         database: Database,
         root: TableStore,
         levels: Sequence[Reference],
-        primitives: Sequence[Primitive],
+        primitives: Iterable[Primitive],
         condition: Condition | None = None,
+        branch: str = MASTER,
     ) -> None:
+        self.branch = branch
+        """Name of the branch whose facts it counts."""
         self.levels = tuple(levels)
         self.primitives = frozenset([ROWS, *primitives])
         self.condition = condition
@@ -80,6 +84,11 @@ class AggregateProvider:
         self._by_cell: RowsByCell | None = None
         self._backlog: deque[tuple[Commit, Moves]] | None = deque()
         """Commits that came while the cells were computed; None once they are applied."""
+        self.live_queries = 0
+        """Live queries that read it; whoever owns the provider counts them."""
+        self.ended = False
+        """Whether its branch is gone."""
+        self._number = -1
         self._commits = self._cells_reread = self._full_refreshes = 0
 
     # -- opening ----------------------------------------------------------------------------------------------------
@@ -87,8 +96,9 @@ class AggregateProvider:
     def attach(self) -> AggregateProvider:
         """Compute the cells at the head and follow every commit from there on; writers go on meanwhile."""
         with self._database.writing():
-            version = self._database.head
-            self._database.follow(self)
+            version = self._database.branch(self.branch).head
+            self._number = version.number
+            self._database.follow(self, self.branch)
         try:
             with self.backend.ignore_float_errors():
                 self._build(version)
@@ -146,9 +156,26 @@ class AggregateProvider:
             return lambda: backlog.append((commit, moves))
         return self._prepare(commit, moves)
 
+    def listeners(self) -> int:
+        """Return how many live queries read it; see `Follower`."""
+        return self.live_queries
+
+    def end(self) -> None:
+        """Take notice that the branch is gone; see `Follower`."""
+        self.ended = True
+
+    def attaching(self, store: TableStore) -> bool:
+        """Return whether the cells are still being computed from the rows of the table."""
+        return store is self._root and self._backlog is not None
+
+    def renumber(self, store: TableStore, new_of: Array) -> None:
+        """Go by new row numbers; see `Follower`."""
+        if store is self._root and self._by_cell is not None:
+            self._by_cell = self._by_cell.renumbered(new_of)
+
     def _prepare(self, commit: Commit, moves: Moves) -> Callable[[], None]:
         rows = MovedRows(commit, moves, self._root, self.levels, self.condition)
-        table, by_cell = self._cells, self._by_cell
+        table, by_cell = self._cells, self._rows_by_cell(commit.before)
         sizes = level_sizes(self.levels)
         if not table.addressing.fits(sizes):
             addressing = addressing_for(self.backend, sizes)
@@ -170,16 +197,24 @@ class AggregateProvider:
         entries = contribution.entries() if by_cell is not None else None
         return lambda: self._publish(record, by_cell, entries)
 
+    def _rows_by_cell(self, version: Version) -> RowsByCell | None:
+        """Return the rows of each cell, if they are kept at all, without the stale entries once those are many."""
+        by_cell, rows = self._by_cell, version.table(self._root)
+        if by_cell is not None and len(by_cell) > 2 * rows.alive_count + _STALE_ENTRIES:
+            by_cell = self._by_cell = by_cell.compacted(rows.alive_rows())
+        return by_cell
+
     def _after(self, contribution: Contribution, before: Numbers) -> tuple[Numbers, Array]:
         """Return the numbers of the touched cells after the commit, and (k,) bool: which must be read again."""
         xp, layout = self.backend.xp, self._layout
         after = before.copy()
         lost = xp.zeros(len(contribution), dtype="bool")
         integers, floats = _linear(layout.integers), _linear(layout.floats)
-        after.integers[:, : len(integers)] += contribution.integer_sums(integers)
+        added, counted = contribution.sums(floats, integers)
+        after.integers[:, : len(integers)] += counted
         if floats:
             sums = after.floats[:, : len(floats)]
-            sums += contribution.sums(floats)
+            sums += added
             if not self.backend.scalar(xp.isfinite(sums.sum())):
                 lost |= ~xp.isfinite(sums).all(axis=1)
         for primitive in self._extremes:
@@ -205,7 +240,7 @@ class AggregateProvider:
     def _index_rows(self, version: Version, table: CellTable) -> RowsByCell:
         """Return the rows of each cell of `table`, for a provider that so far needed none (no extremes, all finite)."""
         scanned, by_cell = self._scan_with_rows(FlatView(version, self._root))
-        return by_cell.readdressed(scanned.addressing, table.addressing)
+        return by_cell.readdressed(scanned.addressing, table.addressing) if self.levels else by_cell
 
     def _read_again(
         self, commit: Commit, table: CellTable, by_cell: RowsByCell, contribution: Contribution, again: Array
@@ -250,16 +285,13 @@ class AggregateProvider:
         self._commits += 1
         if by_cell is not None and entries is not None:
             by_cell.add(*entries)
-            alive = self._root.row_count - self._root.dead_count
-            if len(by_cell) > 2 * alive + _STALE_ENTRIES:
-                by_cell = by_cell.compacted(self._root.version(record.epoch).alive_rows())
             self._by_cell = by_cell
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    def covers(self, epoch: int) -> bool:
-        """Return whether the cells can be read at an epoch."""
-        return self._backlog is None and self._history.since <= epoch
+    def covers(self, version: Version) -> bool:
+        """Return whether the cells can be read at a version."""
+        return self._number == version.number and self._backlog is None and self._history.since <= version.epoch
 
     def read(self, epoch: int) -> CellSet | None:
         """Return the cells as they were at an epoch not after the head; None if the history no longer covers it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_engine.cube.aggregate import Primitive
 from gpu_engine.cube.hierarchy import Level
 from gpu_engine.cube.measure import Measure, NamedMeasure
-from gpu_engine.database.condition import Condition
+from gpu_engine.database.connective import Condition, without_parameters
 from gpu_engine.database.join import Reference
 from gpu_engine.errors import EngineError, InvalidQueryError
 
@@ -47,8 +47,10 @@ class Query:
         return tuple(level.reference for level in (*self.levels, *self.slicers))
 
 
-def compile_query(cube: Cube, measures: Sequence[Any], levels: Sequence[Any], condition: Any, totals: bool) -> Query:
-    """Return the query, every name resolved.
+def compile_query(
+    cube: Cube, measures: Sequence[Any], levels: Sequence[Any], condition: Any, totals: bool, *, open: bool = False
+) -> Query:
+    """Return the query, every name resolved; with `open` its condition may have parameters.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def compile_query(cube: Cube, measures: Sequence[Any], levels: Sequence[Any], co
     present = [level for level in found if level is not None]
     if len({level.reference for level in present}) != len(present):
         problems.append(InvalidQueryError([f"a level comes twice in {[level.name for level in present]}."]))
-    bound = None if condition is None else attempt(lambda one: _condition(cube, one), condition)
+    bound = None if condition is None else attempt(lambda one: _condition(cube, one, open), condition)
     if len(problems) == 1:
         raise problems[0]
     if problems:
@@ -88,12 +90,14 @@ def _measure(cube: Cube, given: Any) -> tuple[str, Measure]:
     raise InvalidQueryError([f"{given!r} is no measure of cube {cube.name!r}. Assign it to cube.measures[...] first."])
 
 
-def _condition(cube: Cube, given: Any) -> Condition:
+def _condition(cube: Cube, given: Any, open: bool) -> Condition:
     if not isinstance(given, Condition):
         raise InvalidQueryError(
             [f"filter {given!r} is no condition. Write for example cube.levels['City'] == 'Paris'."]
         )
     bound = given.bind(cube.resolve)
+    if not open:
+        without_parameters(bound)
     known = {level.reference for level in cube.levels.all()}
     strange = [reference.path for reference in bound.references() if reference not in known]
     if strange:

@@ -56,6 +56,14 @@ class RowsByCell:
         other.add(self._cells.array[kept], rows[kept])
         return other
 
+    def renumbered(self, new_of: Array) -> RowsByCell:
+        """Return the entries with new row numbers; `new_of` gives that of each old row, -1 where it is gone."""
+        rows = new_of[self._rows.array]
+        kept = self._backend.xp.flatnonzero(rows >= 0)
+        other = RowsByCell(self._backend)
+        other.add(self._cells.array[kept], rows[kept])
+        return other
+
     def readdressed(self, old: Addressing, new: Addressing) -> RowsByCell:
         """Return the same entries with the cells' new places."""
         other = RowsByCell(self._backend)
