@@ -5,17 +5,29 @@ Names for users; `import gpu_engine as ge`. Files of the package import submodul
 
 import gpu_engine.errors as errors
 from gpu_engine.backend.choice import BackendReport, ProbeStep
+from gpu_engine.cube.change import CellChange
 from gpu_engine.cube.cube import Cube
 from gpu_engine.cube.hierarchy import Hierarchy, Level
-from gpu_engine.cube.live import CellChange, LiveQuery
+from gpu_engine.cube.live import LiveQuery
 from gpu_engine.cube.measure import Measure, agg
 from gpu_engine.cube.plan import Explanation
 from gpu_engine.cube.provider import AggregateProvider
-from gpu_engine.database.commit import CommitReport, TableReport
+from gpu_engine.database.branches import Branches, BranchInfo
 from gpu_engine.database.condition import Condition
+from gpu_engine.database.diff import TableDiff
 from gpu_engine.database.expression import field
+from gpu_engine.database.interface import DatabaseInterface, DatabaseStatistics
 from gpu_engine.database.join import Join
+from gpu_engine.database.parameter import ListType, Parameter, param
+from gpu_engine.database.prepared import PreparedQuery
+from gpu_engine.database.query_runner import QueryRunner
+from gpu_engine.database.registration import Registration
+from gpu_engine.database.report import CommitReport, TableReport
+from gpu_engine.database.retention import CompactionReport, Pin, RetentionPolicy
+from gpu_engine.database.stream_listener import StreamListener, StreamOptions, TransactionInfo
+from gpu_engine.database.streamer import StreamerStatistics
 from gpu_engine.database.table import Table
+from gpu_engine.database.table_statistics import ColumnStatistics, TableStatistics
 from gpu_engine.database.transaction import Transaction
 from gpu_engine.schema import (
     BOOLEAN,
@@ -50,26 +62,46 @@ __all__ = [
     "AggregateProvider",
     "BackendReport",
     "BackgroundTask",
+    "BranchInfo",
+    "Branches",
     "CellChange",
+    "ColumnStatistics",
     "CommitReport",
+    "CompactionReport",
     "Condition",
     "Cube",
     "DataType",
+    "DatabaseInterface",
+    "DatabaseStatistics",
     "Explanation",
     "Failure",
     "Health",
     "Hierarchy",
     "Join",
     "Level",
+    "ListType",
     "LiveQuery",
     "Measure",
+    "Parameter",
+    "Pin",
+    "PreparedQuery",
     "ProbeStep",
+    "QueryRunner",
+    "Registration",
+    "RetentionPolicy",
     "Session",
     "SessionStatistics",
+    "StreamListener",
+    "StreamOptions",
+    "StreamerStatistics",
     "Table",
+    "TableDiff",
     "TableReport",
+    "TableStatistics",
     "Transaction",
+    "TransactionInfo",
     "agg",
     "errors",
     "field",
+    "param",
 ]

@@ -7,18 +7,21 @@ is raised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 __all__ = [
     "AmbiguousNameError",
     "BackendUnavailableError",
     "BadFileError",
+    "BranchInUseError",
+    "BranchMismatchError",
     "DuplicateNameError",
     "EngineError",
     "EpochNotRetainedError",
     "InvalidJoinError",
     "InvalidModelError",
+    "InvalidParameterError",
     "InvalidQueryError",
     "InvalidRowError",
     "MissingMatchError",
@@ -130,6 +133,26 @@ class AmbiguousNameError(EngineError, LookupError):
         super().__init__(f"{kind} {name!r} is ambiguous. Write one of: {', '.join(self.candidates)}.")
 
 
+class BranchInUseError(EngineError, ValueError):
+    """A branch cannot be deleted while something stands on it."""
+
+    code = "branch_in_use"
+
+    def __init__(self, branch: str, users: Sequence[str]) -> None:
+        self.branch, self.users = branch, tuple(users)
+        super().__init__(f"branch {branch!r} is in use by {', '.join(self.users)}. End those first.")
+
+
+class BranchMismatchError(EngineError, ValueError):
+    """A transaction inside another one names another branch: one transaction is on one branch."""
+
+    code = "branch_mismatch"
+
+    def __init__(self, outer: str, inner: str) -> None:
+        self.outer, self.inner = outer, inner
+        super().__init__(f"a transaction on branch {inner!r} cannot be part of one on {outer!r}. Start it outside.")
+
+
 class DuplicateNameError(EngineError, ValueError):
     """A thing is to be created under a name that is taken."""
 
@@ -181,6 +204,18 @@ class InvalidQueryError(EngineError, ValueError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class InvalidParameterError(EngineError, ValueError):
+    """Values for the parameters of a query are missing, unknown or of the wrong type; all problems are listed."""
+
+    code = "invalid_parameter"
+
+    def __init__(self, problems: Iterable[str], parameters: Mapping[str, object]) -> None:
+        self.problems, self.known = tuple(problems), tuple(parameters)
+        declared = ", ".join(f"{name} ({kind})" for name, kind in parameters.items())
+        there = f"The query has: {declared}." if declared else "The query has no parameters."
+        super().__init__(f"{'; '.join(self.problems)}. {there}")
 
 
 class MissingMatchError(EngineError, ValueError):

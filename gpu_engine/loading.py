@@ -132,9 +132,7 @@ class Files:
         while samples:
             sample = samples[0]
             try:
-                parts = [part for _, part in self.read(sample.table.types, sample.path, sample.file_format)]
-                if parts:
-                    sample.table.load_arrow(pa.concat_tables(parts).slice(sample.rows))
+                sample.table.load_files(sample.path, sample.file_format, skip=sample.rows)
             except BaseException:
                 with self._lock:
                     self._samples += samples

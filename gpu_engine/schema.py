@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,20 +152,29 @@ class Schema:
     types: Mapping[str, DataType]
     keys: tuple[str, ...] = ()
     defaults: Mapping[str, Any] | None = None
+    partition_by: str | None = None
+    """Column whose values split the rows into partitions; None for a table without partitions."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work: keys or defaults of no column, a VECTOR in the key, a default of another type."""
+        """Refuse what cannot work: names of no column, a VECTOR in the key, a default of another type."""
         if not self.types:
             raise InvalidModelError("a table needs at least one column.")
         for name, data_type in self.types.items():
             if not isinstance(data_type, DataType):
                 raise InvalidModelError(f"column {name!r}: {data_type!r} is no type. Use gpu_engine.LONG, STRING, ...")
-        for key in (*self.keys, *(self.defaults or {})):
+        partitioning = () if self.partition_by is None else (self.partition_by,)
+        for key in (*self.keys, *(self.defaults or {}), *partitioning):
             if key not in self.types:
                 raise UnknownColumnError(key, self.types)
         for key in self.keys:
             if self.types[key].width is not None:
                 raise InvalidModelError(f"column {key!r}: a VECTOR cannot be part of the key.")
+        for column in partitioning:
+            if self.types[column].storage.startswith("float"):
+                raise InvalidModelError(
+                    f"partition_by={column!r}: a {self.types[column]} column cannot partition a table. "
+                    "Take one whose values are exact: text, a date, an integer, ..."
+                )
         for name, value in (self.defaults or {}).items():
             arrow_scalar(value, self.types[name], f"default of column {name!r}")
 
@@ -192,9 +202,10 @@ def conform(column: pa.Array, data_type: DataType, where: str) -> pa.Array:
         the first such value and its row.
     """
     if column.type == data_type.arrow:
-        return column
+        return _whole_vectors(column, data_type, where)
     if pa.types.is_dictionary(column.type) and data_type.coded:
-        return column
+        text = column.type.value_type in (pa.string(), pa.large_string(), pa.string_view())
+        return column if text else conform(column.dictionary_decode(), data_type, where)
     try:
         if pa.types.is_timestamp(column.type) and column.type.tz is not None:
             column = column.cast(pa.timestamp(column.type.unit))
@@ -202,7 +213,7 @@ def conform(column: pa.Array, data_type: DataType, where: str) -> pa.Array:
             return column.cast(data_type.arrow, safe=False)
         if pa.types.is_floating(column.type) and data_type.scale is not None:
             return column.cast(pa.decimal128(38, data_type.scale)).cast(data_type.arrow)
-        return column.cast(data_type.arrow)
+        return _whole_vectors(column.cast(data_type.arrow), data_type, where)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         row = _first_misfit(column, data_type)
         value = column[row].as_py() if row is not None else f"a column of {column.type}"
@@ -220,7 +231,10 @@ def arrow_column(values: Sequence[Any], data_type: DataType, where: str) -> pa.A
         If a value does not fit; it names the first such value and its row.
     """
     try:
-        return pa.array(values, type=data_type.arrow)
+        if not _would_lose_something(values, data_type):
+            return _whole_vectors(pa.array(values, type=data_type.arrow), data_type, where)
+    except TypeMismatchError:
+        raise
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError, ValueError):
         pass
     converted = []
@@ -232,6 +246,15 @@ def arrow_column(values: Sequence[Any], data_type: DataType, where: str) -> pa.A
     return pa.array(converted, type=data_type.arrow)
 
 
+def _whole_vectors(column: pa.Array, data_type: DataType, where: str) -> pa.Array:
+    """Return the column, unless it is of vectors and one of them lacks an element."""
+    if data_type.width is not None and column.flatten().null_count:
+        for row, value in enumerate(column.to_pylist()):
+            if value is not None and None in value:
+                raise TypeMismatchError(where, value, str(data_type), row)
+    return column
+
+
 def arrow_scalar(value: Any, data_type: DataType, where: str) -> pa.Scalar:
     """Return one Python value as an Arrow scalar; the same rules and errors as `arrow_column`, without a row."""
     try:
@@ -240,11 +263,25 @@ def arrow_scalar(value: Any, data_type: DataType, where: str) -> pa.Scalar:
         raise TypeMismatchError(where, value, str(data_type)) from error
 
 
+def _would_lose_something(values: Sequence[Any], data_type: DataType) -> bool:
+    """Return whether Arrow might change a value quietly: cut a fraction or a time of day, make a day of a number."""
+    kinds = set(map(type, values))
+    if data_type in (INT, LONG):
+        return any(issubclass(kind, float | decimal.Decimal) for kind in kinds)
+    if data_type in (FLOAT, DOUBLE):
+        return bool in kinds
+    if data_type == LOCAL_DATE and any(issubclass(kind, datetime.datetime) for kind in kinds):
+        return True
+    return data_type in (LOCAL_DATE, TIMESTAMP) and any(issubclass(kind, numbers.Real) for kind in kinds)
+
+
 def _lenient(value: Any, data_type: DataType) -> Any:
     """Return `value` in the Python type that Arrow wants, for the spellings that people and JSON use."""
     if value is None or isinstance(value, bool) != (data_type == BOOLEAN):
         if value is None:
             return None
+        raise ValueError(value)
+    if data_type in (LOCAL_DATE, TIMESTAMP) and isinstance(value, numbers.Real):
         raise ValueError(value)
     if isinstance(value, str):
         if data_type == LOCAL_DATE:
@@ -261,8 +298,14 @@ def _lenient(value: Any, data_type: DataType) -> Any:
         return _naive_utc(value)
     if data_type in (FLOAT, DOUBLE) and isinstance(value, decimal.Decimal):
         return float(value)
-    if data_type == LOCAL_DATE and isinstance(value, datetime.datetime) and value.time() == datetime.time():
+    if data_type == LOCAL_DATE and isinstance(value, datetime.datetime):
+        if value.time() != datetime.time():
+            raise ValueError(value)
         return value.date()
+    if data_type in (INT, LONG) and isinstance(value, float | decimal.Decimal):
+        if value != int(value):
+            raise ValueError(value)
+        return int(value)
     return value
 
 

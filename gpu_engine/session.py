@@ -7,8 +7,8 @@ the server.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,7 +16,12 @@ import pyarrow as pa
 from gpu_engine.backend.choice import BackendReport, choose_backend
 from gpu_engine.catalog import Catalog
 from gpu_engine.cube.cube import Cube
-from gpu_engine.database.database import MASTER, Database
+from gpu_engine.database.branch import MASTER
+from gpu_engine.database.branches import Branches
+from gpu_engine.database.database import Database
+from gpu_engine.database.diff import TableDiff, diff
+from gpu_engine.database.interface import DatabaseInterface
+from gpu_engine.database.retention import CompactionReport, Pin, RetentionPolicy
 from gpu_engine.database.table import Table
 from gpu_engine.database.transaction import Transaction, Transactions
 from gpu_engine.errors import (
@@ -26,11 +31,11 @@ from gpu_engine.errors import (
     UnknownCubeError,
     UnknownTableError,
 )
-from gpu_engine.loading import Files, Watch, infer_types
-from gpu_engine.schema import DataType, Schema, type_of_arrow
-from gpu_engine.statistics import SessionStatistics, TableStatistics
+from gpu_engine.first_load import FileRequest, FirstLoads, TableRequest
+from gpu_engine.loading import Files
+from gpu_engine.schema import DataType, Schema
+from gpu_engine.statistics import SessionStatistics, session_statistics
 from gpu_engine.supervisor import BackgroundTask, Health, Supervisor
-from loaders.files import default_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
     from api.server import Server
 
 __all__ = ["Session"]
+
+
+_RETENTION = RetentionPolicy()
 
 
 class Session:
@@ -49,6 +57,8 @@ class Session:
         Where arrays live. "auto" takes a GPU that works, and says in `backend` and in the log what it chose and why.
     data_dir : None
         Reserved for the durable log, which this release does not have.
+    retention : RetentionPolicy
+        Which epochs stay readable although nobody pins or holds them.
 
     Raises
     ------
@@ -58,20 +68,25 @@ class Session:
         If the backend is none of the three, or a data directory is given.
     """
 
-    def __init__(self, backend: str = "auto", data_dir: str | None = None) -> None:
+    def __init__(
+        self, backend: str = "auto", data_dir: str | None = None, retention: RetentionPolicy = _RETENTION
+    ) -> None:
         if data_dir is not None:
             raise InvalidModelError(f"data_dir={data_dir!r}: this release keeps tables in memory only. Leave it out.")
         self._backend, self._report = choose_backend(backend)
-        self._database = Database(self._backend)
+        self._database = Database(self._backend, retention)
+        self._branches = Branches(self._database)
         self._transactions = Transactions(self._database)
         self._files = Files()
         self._supervisor = Supervisor()
-        self._watches: list[Watch] = []
         self._tables: Catalog[Table] = Catalog(UnknownTableError)
         self._cubes: Catalog[Cube] = Catalog(UnknownCubeError)
+        self._loads = FirstLoads(self._tables, self.create_table, self._forget, self._files, self._supervisor)
+        self._interface = DatabaseInterface(self._database, self._cubes.__getitem__, self._supervisor.report)
         self._lock = threading.RLock()
         self._server: Server | None = None
         self._closed = False
+        self._supervisor.start("compaction", self._database.retention.compact_when_due)
 
     def __enter__(self) -> Session:
         return self
@@ -90,6 +105,16 @@ class Session:
     def cubes(self) -> Mapping[str, Cube]:
         """Cubes by name; UnknownCubeError for a name that is not there."""
         return self._cubes
+
+    @property
+    def database(self) -> DatabaseInterface:
+        """The tables read directly: queries of rows at any version, and prepared queries."""
+        return self._interface
+
+    @property
+    def branches(self) -> Branches:
+        """Branches by name: create them from any readable version, list and delete them."""
+        return self._branches
 
     @property
     def epoch(self) -> int:
@@ -112,20 +137,8 @@ class Session:
 
     def statistics(self) -> SessionStatistics:
         """Return figures for operators."""
-        return SessionStatistics(
-            epoch=self.epoch,
-            tables={
-                name: TableStatistics(len(table), table.store.row_count - len(table), table.store.nbytes)
-                for name, table in dict(self._tables).items()
-            },
-            providers={
-                name: tuple(provider.statistics() for provider in cube.providers)
-                for name, cube in dict(self._cubes).items()
-            },
-            watches=tuple(watch.statistics() for watch in self._watches),
-            background_tasks={task.name: task.alive for task in self._supervisor.tasks},
-            rolled_back_total=self._database.rolled_back_total,
-            memory_used=self._backend.memory().used,
+        return session_statistics(
+            self._database, self._tables, self._cubes, self._loads.watches, self._supervisor, self._interface.streamer
         )
 
     # -- tables -----------------------------------------------------------------------------------------------------
@@ -136,6 +149,7 @@ class Session:
         types: Mapping[str, DataType],
         keys: Sequence[str] = (),
         defaults: Mapping[str, Any] | None = None,
+        partition_by: str | None = None,
     ) -> Table:
         """Create an empty table.
 
@@ -144,6 +158,7 @@ class Session:
         types : column -> type, in column order
         keys : columns that identify a row; without them rows are only ever added
         defaults : what a row that does not mention a column holds there; null unless given
+        partition_by : a column, no floating point or VECTOR one; `Table.drop_partition` drops all rows of a value
 
         Raises
         ------
@@ -154,7 +169,7 @@ class Session:
         """
         if not isinstance(name, str) or not name:
             raise InvalidModelError(f"table name {name!r}: give a text with at least one character.")
-        schema = Schema(dict(types), tuple([keys] if isinstance(keys, str) else keys), defaults)
+        schema = Schema(dict(types), tuple([keys] if isinstance(keys, str) else keys), defaults, partition_by)
         with self._lock:
             store = self._database.create_table(name, schema)
             table = Table(store, self._database, self._transactions, self._files)
@@ -172,6 +187,7 @@ class Session:
         watch: bool = False,
         polling: bool = False,
         sample: int | None = None,
+        partition_by: str | None = None,
     ) -> Table:
         """Create a table from a CSV file, a folder of them or a glob, and load it as one commit.
 
@@ -190,7 +206,8 @@ class Session:
         DuplicateNameError, InvalidModelError, UnknownColumnError, TypeMismatchError
             As `create_table`.
         """
-        return self._read(str(path), "csv", table_name, keys, types, defaults, watch, polling, sample)
+        table = TableRequest(table_name, keys, types, defaults, partition_by)
+        return self._loads.from_files(table, FileRequest(str(path), "csv", watch, polling, sample))
 
     def read_parquet(
         self,
@@ -203,9 +220,11 @@ class Session:
         watch: bool = False,
         polling: bool = False,
         sample: int | None = None,
+        partition_by: str | None = None,
     ) -> Table:
         """Create a table from a Parquet file, a folder of them or a glob, and load it; see `read_csv`."""
-        return self._read(str(path), "parquet", table_name, keys, types, defaults, watch, polling, sample)
+        table = TableRequest(table_name, keys, types, defaults, partition_by)
+        return self._loads.from_files(table, FileRequest(str(path), "parquet", watch, polling, sample))
 
     def read_arrow(
         self,
@@ -214,17 +233,10 @@ class Session:
         keys: Sequence[str] = (),
         types: Mapping[str, DataType] | None = None,
         defaults: Mapping[str, Any] | None = None,
+        partition_by: str | None = None,
     ) -> Table:
         """Create a table from Arrow rows and load them; errors as `create_table`, and `Table.load_arrow`."""
-        rows = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
-        given = types or {}
-        inferred = {
-            column.name: given.get(column.name) or type_of_arrow(column.type, f"column {column.name!r}")
-            for column in rows.schema
-        }
-        with self._new_table(table_name, {**inferred, **given}, keys, defaults) as table:
-            table.load_arrow(rows)
-        return table
+        return self._loads.from_arrow(TableRequest(table_name, keys, types, defaults, partition_by), rows)
 
     def read_pandas(
         self,
@@ -233,11 +245,10 @@ class Session:
         keys: Sequence[str] = (),
         types: Mapping[str, DataType] | None = None,
         defaults: Mapping[str, Any] | None = None,
+        partition_by: str | None = None,
     ) -> Table:
         """Create a table from a DataFrame and load it; a named index gives columns too. Errors as `read_arrow`."""
-        named = [name for name in frame.index.names if name is not None]
-        rows = pa.Table.from_pandas(frame.reset_index() if named else frame, preserve_index=False)
-        return self.read_arrow(rows, table_name, keys, types, defaults)
+        return self._loads.from_pandas(TableRequest(table_name, keys, types, defaults, partition_by), frame)
 
     def load_all_data(self) -> None:
         """Load the rows that `sample=` has left out, table by table.
@@ -250,46 +261,10 @@ class Session:
         """
         self._files.load_rest()
 
-    def _read(
-        self,
-        path: str,
-        file_format: str,
-        table_name: str | None,
-        keys: Sequence[str],
-        types: Mapping[str, DataType] | None,
-        defaults: Mapping[str, Any] | None,
-        watch: bool,
-        polling: bool,
-        sample: int | None,
-    ) -> Table:
-        name = table_name or default_name(path)
-        if name in self._tables:
-            raise DuplicateNameError("table", name)
-        known = infer_types(path, file_format, types or {})
-        with self._new_table(name, known, keys, defaults) as table:
-            following = Watch(table, path, file_format, self._supervisor, polling=polling) if watch else None
-            if sample is not None:
-                self._files.load_sample(table, path, file_format, sample)
-            elif following is None or following.has_files:
-                table.load_csv(path) if file_format == "csv" else table.load_parquet(path)
-            if following is not None:
-                following.start()
-                self._watches.append(following)
-        return table
-
-    @contextmanager
-    def _new_table(
-        self, name: str, types: Mapping[str, DataType], keys: Sequence[str], defaults: Mapping[str, Any] | None
-    ) -> Iterator[Table]:
-        """Create a table for a first load; if the load fails, nothing of the table remains."""
-        table = self.create_table(name, types, keys, defaults)
-        try:
-            yield table
-        except BaseException:
-            with self._lock:
-                self._database.forget_table(table.store)
-                self._tables.remove(name)
-            raise
+    def _forget(self, table: Table) -> None:
+        with self._lock:
+            self._database.forget_table(table.store)
+            self._tables.remove(table.name)
 
     # -- transactions and cubes -------------------------------------------------------------------------------------
 
@@ -299,6 +274,30 @@ class Session:
         A block inside a block of the same thread joins the outer one. `report` of the transaction is there afterwards.
         """
         return self._transactions.start(branch)
+
+    def pin(self, epoch: int | None = None, branch: str = MASTER) -> Pin:
+        """Keep an epoch readable, by default the newest, until the pin is released (a context manager).
+
+        Raises
+        ------
+        UnknownBranchError, EpochNotRetainedError
+            If the epoch cannot be read now.
+        """
+        return self._database.retention.pin(branch, epoch)
+
+    def compact(self) -> CompactionReport:
+        """Reclaim the rows that no readable epoch shows. It also happens by itself when there are many."""
+        return self._database.retention.compact()
+
+    def diff(self, since: tuple[str, int], until: tuple[str, int]) -> Mapping[str, TableDiff]:
+        """Return what differs between two versions, each a branch and an epoch, for each table that has a difference.
+
+        Raises
+        ------
+        UnknownBranchError, EpochNotRetainedError
+            If a version cannot be read.
+        """
+        return diff(self._database, since, until)
 
     def wait_for_commit(self, after: int, timeout: float | None = None) -> int:
         """Wait until the head is past epoch `after`, at most `timeout` seconds or until the session is closed.
@@ -387,10 +386,11 @@ class Session:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for watch in self._watches:
+        for watch in self._loads.watches:
             watch.stop()
         for cube in self._cubes.values():
             cube.close()
+        self._interface.streamer.close()
         self._database.close()
         self._supervisor.stop()
 

@@ -6,70 +6,70 @@ the last of which moves the head. So readers never wait, and a commit that fails
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from weakref import WeakSet
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
-from gpu_engine.database.commit import Commit, CommitReport, StagedVersion, TableReport, Version
+from gpu_engine.database.branch import MASTER, Branch
+from gpu_engine.database.commit import Commit, StagedVersion, Version
 from gpu_engine.database.draft import TableDraft
-from gpu_engine.database.flat_rows import Snapshot
+from gpu_engine.database.follower import Follower, Observer
+from gpu_engine.database.integrity import check_commit, check_join_matches
 from gpu_engine.database.join import Join, check_join
-from gpu_engine.database.operation import Operation, merged
+from gpu_engine.database.operation import Operation, clearings, merged
+from gpu_engine.database.report import CommitReport
+from gpu_engine.database.retention import Retention, RetentionPolicy
 from gpu_engine.errors import (
     DuplicateNameError,
     EpochNotRetainedError,
     InvalidJoinError,
-    MissingMatchError,
     SessionClosedError,
     UnknownBranchError,
     UnknownTableError,
 )
 from gpu_engine.schema import Schema
-from gpu_engine.storage.table_store import TableChange, TableStore
+from gpu_engine.storage.table_store import TableStore
 
-__all__ = ["MASTER", "Database", "Follower"]
-
-MASTER = "master"
-"""Name of the branch that every session has."""
-
-_log = logging.getLogger(__name__)
+__all__ = ["Database"]
 
 
-class Follower(Protocol):
-    """Something that moves with every commit: an aggregate provider."""
-
-    def derive(self, commit: Commit) -> Callable[[], None] | None:
-        """Work out what the commit changes, without changing anything that a reader sees.
-
-        Returns
-        -------
-        callable or None
-            Makes the change; must not fail. Called once the commit is certain, before the head moves.
-        """
-        ...
+_DEFAULT_RETENTION = RetentionPolicy()
 
 
 class Database:
     """Tables, joins and epochs of one session."""
 
-    def __init__(self, backend: ArrayBackend) -> None:
+    def __init__(self, backend: ArrayBackend, retention: RetentionPolicy = _DEFAULT_RETENTION) -> None:
         self.backend = backend
         self.stores: dict[str, TableStore] = {}
         self.joins: dict[TableStore, list[Join]] = {}
         """Joins that go out from each table, in order of creation."""
         self.join_count = 0
         """Joins created so far: tells whoever walks them that there are new ones."""
-        self.head = Version(0)
-        """The newest epoch of master."""
+        self.branches = {MASTER: Branch(MASTER)}
+        """Branches by name."""
+        self.last_epoch = 0
+        """The newest epoch of any branch: epochs are counted once for all."""
         self.rolled_back_total = 0
         """Commits that failed and left nothing."""
         self._writer = threading.RLock()
         self._committed = threading.Condition()
-        self._followers: tuple[Follower, ...] = ()
+        self.retention = Retention(self, retention)
+        """Pins, the oldest readable epoch, and compaction."""
+        self._held: WeakSet[Version] = WeakSet()
+        self._holding = threading.Lock()
+        self._followers: dict[str, tuple[Follower, ...]] = {}
+        self.observers: tuple[Observer, ...] = ()
+        """Whoever is told of every transaction."""
+        self._branch_numbers = 0
         self._closed = False
+
+    @property
+    def head(self) -> Version:
+        """The newest version of master."""
+        return self.branches[MASTER].head
 
     # -- structure --------------------------------------------------------------------------------------------------
 
@@ -86,6 +86,9 @@ class Database:
                 raise DuplicateNameError("table", name)
             store = TableStore(self.backend, name, schema)
             self.joins[store] = []
+            for branch in self.branches.values():
+                if branch.parent is not None:
+                    store.create_branch(branch.number, 0)
             self.stores = {**self.stores, name: store}
         return store
 
@@ -129,10 +132,10 @@ class Database:
             if source in self.reachable(target):
                 raise InvalidJoinError(f"join {name!r} would lead from {target.name!r} back to {source.name!r}.")
             join = Join(name, source, target, on, optional=optional)
-            rows = slice(0, source.row_count)
-            join.point(0, {column: source.columns[column].read(rows) for column in on})
+            rows = slice(0, source.rows.row_count)
+            join.point(0, {column: source.rows.read(source.columns[column], rows) for column in on})
             if not optional:
-                _check_matches(join, self.head, self.head.table(source).alive_rows())
+                check_join_matches(join, [branch.head for branch in self.branches.values()])
             self.joins[source] = [*self.joins[source], join]
             self.join_count += 1
         return join
@@ -154,21 +157,44 @@ class Database:
         UnknownBranchError
             If the branch does not exist.
         EpochNotRetainedError
-            If the epoch is not between 0 and the head.
+            If the epoch lies ahead, or its rows are no longer kept.
         """
-        if branch != MASTER:
-            raise UnknownBranchError(branch, [MASTER])
-        head = self.head
+        found = self.branch(branch)
+        head = found.head
         if epoch is None or epoch == head.epoch:
             return head
-        if not 0 <= epoch < head.epoch:
-            raise EpochNotRetainedError(epoch, 0, head.epoch)
-        return Version(epoch, branch)
+        # Held before it is known to be readable: a compaction that begins in between keeps its rows.
+        version = self.hold(found.version(epoch)) if epoch < head.epoch else head
+        if not 0 <= epoch <= self.last_epoch or not self.retention.readable(branch, epoch):
+            raise EpochNotRetainedError(epoch, self.retention.oldest_epoch, self.last_epoch)
+        return version
+
+    def branch(self, name: str) -> Branch:
+        """Return a branch by name; UnknownBranchError if there is none."""
+        try:
+            return self.branches[name]
+        except (KeyError, TypeError):
+            raise UnknownBranchError(str(name), self.branches) from None
+
+    def hold(self, version: Version) -> Version:
+        """Return a version whose rows stay for as long as somebody has the object."""
+        with self._holding:
+            self._held.add(version)
+        return version
+
+    def held_versions(self) -> list[Version]:
+        """Return the versions that somebody still holds, heads included."""
+        with self._holding:
+            return list(self._held)
 
     def wait_for_commit(
-        self, after: int, timeout: float | None = None, until: Callable[[], bool] = lambda: False
+        self,
+        after: int,
+        timeout: float | None = None,
+        until: Callable[[], bool] = lambda: False,
+        branch: str = MASTER,
     ) -> int:
-        """Wait until the head is past epoch `after`, at most `timeout` seconds or until the database is closed.
+        """Wait until a branch's head is past epoch `after`, at most `timeout` seconds or until the database is closed.
 
         Parameters
         ----------
@@ -180,9 +206,10 @@ class Database:
         int
             The head's epoch, <= `after` only if the wait ended for another reason.
         """
+        line = self.branch(branch)
         with self._committed:
-            self._committed.wait_for(lambda: self.head.epoch > after or self._closed or until(), timeout)
-        return self.head.epoch
+            self._committed.wait_for(lambda: line.head.epoch > after or self._closed or until(), timeout)
+        return line.head.epoch
 
     def wake(self) -> None:
         """Let everybody who waits for a commit ask its `until` again."""
@@ -208,33 +235,99 @@ class Database:
             raise SessionClosedError
         return self._writer
 
-    def follow(self, follower: Follower) -> None:
-        """Let `follower` see every commit from the next one on. Hold `writing()` to know which one that is."""
+    def create_branch(self, name: str, parent: str = MASTER, epoch: int | None = None) -> Branch:
+        """Start a branch from another one at an epoch, by default its head. No row is copied.
+
+        Raises
+        ------
+        DuplicateNameError
+            If a branch has the name.
+        UnknownBranchError, EpochNotRetainedError
+            As `version`.
+        """
+        with self.writing():
+            if name in self.branches:
+                raise DuplicateNameError("branch", name)
+            start = self.version(parent, epoch)
+            self._branch_numbers += 1
+            branch = Branch(name, self._branch_numbers, self.branches[parent], start.epoch)
+            for store in self.stores.values():
+                store.create_branch(branch.number, start.table(store).alive_count)
+            self.hold(branch.head)
+            self.branches = {**self.branches, name: branch}
+        return branch
+
+    def forget_branch(self, branch: Branch) -> None:
+        """Remove a branch that nobody uses; what follows it ends, and its rows go with the next compaction."""
+        with self.writing():
+            self.branches = {name: line for name, line in self.branches.items() if line is not branch}
+            for follower in self._followers.pop(branch.name, ()):
+                follower.end()
+            self.retention.reconsider()
+
+    def followers(self, branch: str) -> tuple[Follower, ...]:
+        """Return who follows a branch."""
+        return self._followers.get(branch, ())
+
+    def follow(self, follower: Follower, branch: str = MASTER) -> None:
+        """Let `follower` see every commit of a branch from now on. Hold `writing()` to know which one is the first."""
         with self._writer:
-            self._followers = (*self._followers, follower)
+            self._followers[self.branch(branch).name] = (*self._followers.get(branch, ()), follower)
 
     def unfollow(self, follower: Follower) -> None:
         """Let `follower` see no further commit."""
         with self._writer:
-            self._followers = tuple(other for other in self._followers if other is not follower)
+            self._followers = {
+                branch: tuple(other for other in followers if other is not follower)
+                for branch, followers in self._followers.items()
+            }
 
-    def commit(self, operations: Sequence[Operation]) -> CommitReport:
-        """Apply operations to the head, all of them or none.
+    def observe(self, observer: Observer) -> None:
+        """Let `observer` be told of every transaction from now on."""
+        with self._writer:
+            self.observers = (*self.observers, observer)
+
+    def rolled_back(self, branch: str, operations: Iterable[Operation]) -> None:
+        """Tell observers that a transaction has left nothing."""
+        tables = [operation.store.name for operation in operations]
+        for observer in self.observers:
+            observer.rolled_back(branch, tables)
+
+    def attaching(self, store: TableStore) -> bool:
+        """Return whether a follower is still reading rows of the table by their numbers to get started."""
+        return any(one.attaching(store) for followers in self._followers.values() for one in followers)
+
+    def renumber(self, store: TableStore, new_of: Array) -> None:
+        """Let heads and followers go by new row numbers. The writer is held."""
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.renumber(store, new_of)
+        for branch in self.branches.values():
+            branch.head = self.hold(branch.version(branch.head.epoch))
+        for observer in self.observers:
+            observer.renumber(store, new_of)
+
+    def commit(self, operations: Sequence[Operation], branch: str = MASTER) -> CommitReport:
+        """Apply operations to the head of a branch, all of them or none.
 
         Raises
         ------
+        UnknownBranchError
+            If the branch does not exist.
         EngineError
             What an operation, a mandatory join or a follower raises; nothing has changed then.
         """
         with self.writing():
-            before = self.head
+            line = self.branch(branch)
+            before = line.head if line.head.epoch == self.last_epoch else self.hold(line.version(self.last_epoch))
             try:
                 with self.backend.ignore_float_errors():
                     prepared = self._prepare(before, merged(list(operations)))
             except BaseException:
                 self.rolled_back_total += 1
+                self.rolled_back(before.branch, operations)
                 raise
-            return self._publish(before, *prepared)
+            return self._publish(line, *prepared)
 
     def _prepare(
         self, before: Version, operations: list[Operation]
@@ -249,67 +342,45 @@ class Database:
             operation.apply(drafts[store], staged)
         outcomes = {store: draft.change() for store, draft in drafts.items()}
         changes = {store: change for store, change in outcomes.items() if change}
-        commit = Commit(before, staged, changes, self.joins)
+        commit = Commit(before, staged, changes, self.joins, clearings(operations))
         if not changes:
             return drafts, commit, []
-        self._check_mandatory(commit)
-        derived = [follower.derive(commit) for follower in self._followers]
+        check_commit(commit, self.joins)
+        for observer in self.observers:
+            observer.prepare(commit)
+        derived = [follower.derive(commit) for follower in self._followers.get(before.branch, ())]
         return drafts, commit, [publish for publish in derived if publish is not None]
-
-    def _check_mandatory(self, commit: Commit) -> None:
-        for store, joins in self.joins.items():
-            for join in joins:
-                if not join.optional and (store in commit.changes or join.target in commit.changes):
-                    _check_matches(join, commit.after, commit.moves(store, frozenset([join])).new)
 
     def _publish(
         self,
-        before: Version,
+        branch: Branch,
         drafts: Mapping[TableStore, TableDraft],
         commit: Commit,
         derived: Sequence[Callable[[], None]],
     ) -> CommitReport:
         """Let a prepared commit take effect; the last step moves the head."""
-        reports = {store.name: _report(draft, commit.changes.get(store)) for store, draft in drafts.items()}
+        reports = {store.name: draft.report(commit.changes.get(store)) for store, draft in drafts.items()}
         if not commit.changes:
-            return CommitReport(before.epoch, reports)
+            return CommitReport(branch.head.epoch, reports, branch.name)
         epoch = commit.epoch
         for store, change in commit.changes.items():
-            store.publish(change, epoch)
+            store.publish(change, epoch, branch.number)
         for publish in derived:
             publish()
-        commit.after = head = Version(epoch)
-        for store in commit.changes:
-            head.table(store)
+        head = self.hold(branch.version(epoch))
+        commit.publish(head)
+        self.retention.note(epoch)
         self.backend.synchronize()
         with self._committed:
-            self.head = head
+            self.last_epoch = epoch
+            branch.head = head
             self._committed.notify_all()
-        return CommitReport(epoch, reports)
+        for observer in self.observers:
+            observer.committed(commit)
+        return CommitReport(epoch, reports, branch.name)
 
     def close(self) -> None:
         """Refuse further work and wake whoever waits for a commit."""
         with self._writer:
             self._closed = True
         self.wake()
-
-
-def _report(draft: TableDraft, change: TableChange | None) -> TableReport:
-    counts = draft.counts
-    if change is None:
-        return TableReport(unchanged=counts.unchanged, duplicates=counts.duplicates)
-    return TableReport(
-        len(change.added), len(change.updated_new), len(change.removed), counts.unchanged, counts.duplicates
-    )
-
-
-def _check_matches(join: Join, snapshot: Snapshot, rows: Array) -> None:
-    """Refuse rows of the join's source, alive in the snapshot, that find no row of the target."""
-    found = snapshot.table(join.target).rows_of(join.entities(rows))
-    lonely = join.source.backend.xp.flatnonzero(found < 0)
-    if not len(lonely):
-        return
-    columns = [join.source.columns[name] for name in join.on]
-    examples = rows[lonely[:3]]
-    shown = zip(*(column.to_arrow(column.read(examples)).to_pylist() for column in columns), strict=True)
-    raise MissingMatchError(join.name, [key[0] if len(key) == 1 else key for key in shown], len(lonely))

@@ -14,8 +14,10 @@ import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.join import Join
-from gpu_engine.storage.column import RowSelection, Values
-from gpu_engine.storage.table_store import TableChange, TableStore, TableVersion
+from gpu_engine.database.report import TableReport
+from gpu_engine.storage.column import Column, RowSelection, Values
+from gpu_engine.storage.table_store import TableChange, TableStore
+from gpu_engine.storage.table_version import TableVersion
 
 __all__ = ["TableDraft"]
 
@@ -38,8 +40,8 @@ class TableDraft:
         self._joins = joins
         self._xp = base.store.backend.xp
         self._scalar = base.store.backend.scalar
-        self._first = base.row_count
-        self._end = base.row_count
+        # Other branches may have added rows since the base: new ones go behind all of them.
+        self._first = self._end = base.rows.row_count
         self._dropped: Array = self._xp.zeros(0, dtype="int64")
         """Rows of the base that operations ended, ascending; updated ones are not among them."""
         self._revised = False
@@ -70,8 +72,7 @@ class TableDraft:
         rows = self._existing(self._lookup({name: given[name] for name in self.store.schema.keys}))
         found = rows >= 0
         if self._scalar(found.all()):
-            kept = {name: column.read(rows) for name, column in self.store.columns.items() if name not in given}
-            self._upsert({**kept, **given})
+            self._upsert({**self._read(rows), **given})
         return found
 
     def drop_keys(self, columns: Mapping[str, pa.Array]) -> None:
@@ -87,7 +88,7 @@ class TableDraft:
         staged, ended = rows[is_staged], rows[~is_staged]
         self._staged_alive[staged - self._first] = False
         if self.store.entities is not None and len(staged):
-            before = self.store.previous.buffer[staged].astype("int64")
+            before = self._previous(staged)
             before = before[before >= 0]
             ended = self._xp.concatenate([ended, before[self.base.alive(before)]])
         self._dropped = self._xp.union1d(self._dropped, ended)
@@ -109,6 +110,18 @@ class TableDraft:
             alive |= staged & self._staged_alive[self._xp.maximum(rows - self._first, 0)]
         return alive
 
+    def read(self, column: Column, rows: RowSelection) -> Values:
+        """Return the values of a column, staged rows included."""
+        return self.base.read(column, rows)
+
+    def pointers(self, join: object, rows: RowSelection) -> Array:
+        """Return (n,) int32 entities that rows point to by a join, -1 for none."""
+        return self.base.pointers(join, rows)
+
+    def entities_of(self, rows: Array) -> Array:
+        """Return (n,) int32 entities of rows."""
+        return self.base.entities_of(rows)
+
     def alive_rows(self) -> Array:
         """Return (n,) int64: all rows alive after the operations so far, ascending."""
         return self._xp.flatnonzero(self.alive(slice(0, self._end)))
@@ -128,7 +141,7 @@ class TableDraft:
         nothing = staged[:0]
         if self.store.entities is None or not len(alive):
             return TableChange(nothing, nothing, alive, self._dropped, stillborn, self._end)
-        before = self.store.previous.buffer[alive].astype("int64")
+        before = self._previous(alive)
         paired = before >= 0
         paired &= self.base.alive(xp.maximum(before, 0))
         old, new, added = before[paired], alive[paired], alive[~paired]
@@ -140,6 +153,15 @@ class TableDraft:
             removed = xp.setdiff1d(removed, old)
             old, new = old[~same], new[~same]
         return TableChange(old, new, added, removed, stillborn, self._end)
+
+    def report(self, change: TableChange | None) -> TableReport:
+        """Return what happened to the rows given; `change` is the outcome, None if there is none."""
+        counts = self.counts
+        if change is None:
+            return TableReport(unchanged=counts.unchanged, duplicates=counts.duplicates)
+        return TableReport(
+            len(change.added), len(change.updated_new), len(change.removed), counts.unchanged, counts.duplicates
+        )
 
     # -- how --------------------------------------------------------------------------------------------------------
 
@@ -157,12 +179,11 @@ class TableDraft:
         old = self._existing(entities)
         known = self._xp.flatnonzero(old >= 0)
         if len(known):
-            same = self._same(self._read(old[known]), {name: column.take(known) for name, column in values.items()})
-            unchanged = int(self._scalar(same.sum()))
-            if unchanged:
-                self.counts.unchanged += unchanged
+            unchanged = self._unchanged(old[known], known, values)
+            if len(unchanged):
+                self.counts.unchanged += len(unchanged)
                 changed = self._xp.ones(len(entities), dtype="bool")
-                changed[known[same]] = False
+                changed[unchanged] = False
                 places = self._xp.flatnonzero(changed)
                 entities, old = entities[places], old[places]
                 values = {name: column.take(places) for name, column in values.items()}
@@ -172,9 +193,27 @@ class TableDraft:
                 self._staged_alive[superseded - self._first] = False
         self._stage(values, entities)
 
+    def _unchanged(self, old: Array, places: Array, values: Mapping[str, Values]) -> Array:
+        """Return those of (n,) places whose values are equal to those of the (n,) old rows.
+
+        Numbers are compared first: they change most, and once nothing is equal the other columns need no look.
+        """
+        for column in sorted(self.store.columns.values(), key=lambda one: (not one.type.numeric, one.coded)):
+            if column.name in self.store.schema.keys:
+                continue
+            same = column.same(self.base.read(column, old), values[column.name].take(places))
+            if not self._scalar(same.all()):
+                kept = self._xp.flatnonzero(same)
+                old, places = old[kept], places[kept]
+            if not len(places):
+                break
+        return places
+
     def _stage(self, values: Mapping[str, Values], entities: Array | None) -> None:
         start = self._end
-        self._end = self.store.stage(start, values, entities)
+        previous = None if entities is None else self.base.newest(entities)
+        columns = {self.store.columns[name]: column for name, column in values.items()}
+        self._end = self.base.rows.stage(start, columns, entities, previous, self.base.branch)
         for join in self._joins:
             join.point(start, values)
         fresh = self._xp.ones(self._end - start, dtype="bool")
@@ -207,7 +246,7 @@ class TableDraft:
         staged = self._first + self._xp.flatnonzero(self._staged_alive)
         if not len(staged):
             return rows
-        owners = self.store.entity_of.buffer[staged]
+        owners = self.base.entities_of(staged)
         order = self._xp.argsort(owners)
         owners, staged = owners[order], staged[order]
         places = self._xp.minimum(self._xp.searchsorted(owners, entities), len(owners) - 1)
@@ -218,10 +257,14 @@ class TableDraft:
         if self.store.entities is None or not len(self._staged_alive):
             return self._dropped
         staged = self._first + self._xp.flatnonzero(self._staged_alive)
-        return self._xp.union1d(self._dropped, self.store.previous.buffer[staged].astype("int64"))
+        return self._xp.union1d(self._dropped, self._previous(staged))
 
     def _read(self, rows: Array) -> dict[str, Values]:
-        return {name: column.read(rows) for name, column in self.store.columns.items()}
+        return {name: self.base.read(column, rows) for name, column in self.store.columns.items()}
+
+    def _previous(self, staged: Array) -> Array:
+        """Return (n,) int64: the row that the entity of each staged row had in the base, dead or alive, or -1."""
+        return self.base.rows.previous.buffer[staged].astype("int64")
 
     def _same(self, left: Mapping[str, Values], right: Mapping[str, Values]) -> Array:
         """Return (n,) bool: where all columns agree."""

@@ -17,6 +17,7 @@ from gpu_engine.database.condition import Operand, Resolve
 from gpu_engine.database.flat_rows import RowReader
 from gpu_engine.database.join import Reference
 from gpu_engine.errors import InvalidModelError
+from gpu_engine.schema import DECIMAL, DOUBLE, LONG, DataType
 from gpu_engine.storage.column import Values
 
 __all__ = ["INTEGER", "REAL", "Arithmetic", "Bound", "Expression", "Field", "Literal", "NumericKind", "field"]
@@ -88,6 +89,13 @@ class Expression(Operand):
         """
         raise NotImplementedError
 
+    @property
+    def type(self) -> DataType:
+        """Type of the values that a bound expression yields; errors as `kind`."""
+        if self.kind.name == "decimal":
+            return DECIMAL(_DECIMAL_DIGITS, self.kind.scale)
+        return LONG if self.kind == INTEGER else DOUBLE
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Field(Expression):
@@ -132,6 +140,11 @@ class Bound(Expression):
     def reference(self) -> Reference:
         """The column."""
         return self.column
+
+    @property
+    def type(self) -> DataType:
+        """Type of the column."""
+        return self.column.column.type
 
     def bind(self, resolve: Resolve) -> Expression:
         """Return itself."""

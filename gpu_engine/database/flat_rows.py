@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.database.join import Join, Reference
-from gpu_engine.storage.column import RowSelection, Values
+from gpu_engine.storage.column import Column, RowSelection, Values
 from gpu_engine.storage.table_store import TableStore
 
 if TYPE_CHECKING:
@@ -37,6 +37,18 @@ class TableView(Protocol):
 
     def alive_rows(self) -> Array:
         """Return (n,) int64: all rows alive, ascending."""
+        ...
+
+    def read(self, column: Column, rows: RowSelection) -> Values:
+        """Return the values of a column; a slice gives views."""
+        ...
+
+    def pointers(self, join: object, rows: RowSelection) -> Array:
+        """Return (n,) int32 entities that rows point to by a join, -1 for none."""
+        ...
+
+    def entities_of(self, rows: Array) -> Array:
+        """Return (n,) int32 entities of rows."""
         ...
 
 
@@ -93,7 +105,7 @@ class FlatView:
     def follow(self, join: Join, entities: Array) -> Array:
         """Return (n,) int64 rows of the join's target for (n,) entities, -1 for none."""
         view = self.snapshot.table(join.target)
-        existing = join.target.current.length
+        existing = join.target.rows.current.length
         if len(entities) < existing or len(entities) < 1024:
             return view.rows_of(entities)
         # Many rows, few entities: resolve each entity once; index -1 finds the extra last place, which holds -1.
@@ -134,9 +146,11 @@ class FlatRows:
         if values is None:
             column = reference.column
             if reference.joins:
-                values = column.read_or_null(self._follow(reference.joins))
+                rows = self._follow(reference.joins)
+                found = self._table(reference.joins[-1].target).read(column, self.backend.xp.maximum(rows, 0))
+                values = column.or_null(found, rows >= 0)
             else:
-                values = column.read(self._selection)
+                values = self._table(self._view.root).read(column, self._selection)
             self._values[reference] = values
         return values
 
@@ -154,6 +168,9 @@ class FlatRows:
             values = self._evaluated[identity] = operand.evaluate(self)
         return values
 
+    def _table(self, store: TableStore) -> TableView:
+        return self._view.snapshot.table(store)
+
     def _follow(self, joins: tuple[Join, ...]) -> Array:
         rows = self._targets.get(joins)
         if rows is None:
@@ -161,8 +178,8 @@ class FlatRows:
             if before:
                 at = self._follow(tuple(before))
                 xp = self.backend.xp
-                entities = xp.where(at >= 0, last.entities(xp.maximum(at, 0)), -1)
+                entities = xp.where(at >= 0, self._table(last.source).pointers(last, xp.maximum(at, 0)), -1)
             else:
-                entities = last.entities(self._selection)
+                entities = self._table(last.source).pointers(last, self._selection)
             rows = self._targets[joins] = self._view.follow(last, entities)
         return rows

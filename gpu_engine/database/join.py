@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.errors import InvalidJoinError
 from gpu_engine.schema import INT, LONG
-from gpu_engine.storage.column import Column, RowSelection, Values
+from gpu_engine.storage.column import Column, Values
 from gpu_engine.storage.dictionary import Dictionary
 from gpu_engine.storage.entity_index import key_part
 from gpu_engine.storage.growable import GrowableArray
-from gpu_engine.storage.postings import Postings
+from gpu_engine.storage.pointers import Pointers
 from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["Join", "Reference", "check_join"]
@@ -37,21 +37,14 @@ class Join:
             _Translation(source.backend, ours.dictionary, theirs.dictionary) if ours.coded else None
             for ours, theirs in self._pairs
         ]
-        self._entities = GrowableArray(source.backend, "int32", fill=-1)
-        self._postings = Postings(source.backend)
+        source.rows.pointers[self] = Pointers(source.backend)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the pointers and of their index."""
-        return self._entities.nbytes + self._postings.nbytes
+    def point(self, start: int, values: Mapping[str, Values]) -> None:
+        """Write where rows start, start + 1, ... of the source point to: nowhere if a part of the key is null.
 
-    def point(self, start: int, values: Mapping[str, Values]) -> Array:
-        """Write where rows start, start + 1, ... of the source point to, from their values of all columns.
-
-        Returns
-        -------
-        (n,) int32
-            The entities, -1 where a part of the key is null.
+        Parameters
+        ----------
+        values : column -> (n,) values, at least of the columns that the join goes by
         """
         xp = self.source.backend.xp
         target_index = self.target.entities
@@ -73,19 +66,7 @@ class Join:
             entities = xp.full(len(valid), -1, dtype="int32")
             entities[valid] = target_index.insert([part[valid] for part in parts])
         self.target.ensure_entities()
-        self._entities.write(start, entities)
-        return entities
-
-    def entities(self, rows: RowSelection) -> Array:
-        """Return (n,) int32 entities of the target that rows of the source point to, -1 for none."""
-        return self._entities.buffer[rows]
-
-    def rows_pointing_to(self, entities: Array, row_count: int) -> Array:
-        """Return the rows below `row_count`, dead ones included, that point to one of (k,) distinct entities."""
-        wanted = self.source.backend.xp.sort(entities.astype("int64"))
-        codes = self._entities.buffer[:row_count]
-        _, rows = self._postings.find(codes, wanted, self.target.current.length)
-        return rows
+        self.source.rows.pointers[self].write(start, entities)
 
 
 class _Translation:

@@ -7,9 +7,9 @@ have made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -19,7 +19,18 @@ from gpu_engine.database.flat_rows import FlatView, Snapshot
 from gpu_engine.errors import InvalidRowError
 from gpu_engine.storage.table_store import TableStore
 
-__all__ = ["DropKeys", "DropWhere", "Operation", "Truncate", "Update", "Upsert", "merged"]
+__all__ = [
+    "Clearing",
+    "DropKeys",
+    "DropPartition",
+    "DropWhere",
+    "Operation",
+    "Truncate",
+    "Update",
+    "Upsert",
+    "clearings",
+    "merged",
+]
 
 
 class Operation(Protocol):
@@ -100,6 +111,37 @@ class Truncate:
     def apply(self, draft: TableDraft, snapshot: Snapshot) -> None:
         """End every row."""
         draft.drop(draft.alive_rows())
+
+
+@dataclass(frozen=True, slots=True)
+class DropPartition:
+    """End all rows that have one value in the column that partitions the table."""
+
+    store: TableStore
+    column: str
+    value: Any
+    condition: Condition
+    """Bound: that the column has the value."""
+
+    def apply(self, draft: TableDraft, snapshot: Snapshot) -> None:
+        """End the rows of the partition."""
+        DropWhere(self.store, self.condition).apply(draft, snapshot)
+
+
+Clearing = Truncate | DropPartition
+"""An operation that ends all rows, or all of a partition."""
+
+
+def clearings(operations: Sequence[Operation]) -> dict[TableStore, tuple[Clearing, ...]]:
+    """Return for each table what a transaction clears before it does anything else to the table."""
+    found: dict[TableStore, tuple[Clearing, ...]] = {}
+    others: set[TableStore] = set()
+    for operation in operations:
+        if isinstance(operation, Clearing) and operation.store not in others:
+            found[operation.store] = (*found.get(operation.store, ()), operation)
+        else:
+            others.add(operation.store)
+    return found
 
 
 def merged(operations: list[Operation]) -> list[Operation]:

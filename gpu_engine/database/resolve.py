@@ -7,14 +7,16 @@ whatever joins lead to that table, if there is just one way.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from gpu_engine.database.connective import Condition, without_parameters
 from gpu_engine.database.database import Database
 from gpu_engine.database.expression import Field
 from gpu_engine.database.join import Join, Reference
-from gpu_engine.errors import AmbiguousNameError, InvalidModelError, UnknownColumnError
+from gpu_engine.errors import AmbiguousNameError, InvalidModelError, InvalidQueryError, UnknownColumnError
 from gpu_engine.storage.table_store import TableStore
 
-__all__ = ["join_paths", "resolver"]
+__all__ = ["bound_condition", "join_paths", "resolver"]
 
 
 def resolver(database: Database, root: TableStore) -> Callable[[Field], Reference]:
@@ -22,6 +24,38 @@ def resolver(database: Database, root: TableStore) -> Callable[[Field], Referenc
     return lambda field: (
         _from_table(database, root, field) if field.table is not None else _by_path(database, root, field)
     )
+
+
+def bound_condition(database: Database, root: TableStore, condition: Any, *, open: bool = False) -> Condition:
+    """Return a condition with its names found from the rows of `root`.
+
+    Parameters
+    ----------
+    open : whether it may have parameters
+
+    Raises
+    ------
+    InvalidQueryError
+        If it is no condition, or one on the levels of a cube over another table.
+    UnknownColumnError, AmbiguousNameError, TypeMismatchError, InvalidParameterError
+        If it does not fit the table, or has parameters and may not.
+    """
+    if not isinstance(condition, Condition):
+        raise InvalidQueryError([f"{condition!r} is not a condition. Write for example table['city'] == 'Paris'."])
+    bound = condition.bind(resolver(database, root))
+    strange = [reference.path for reference in bound.references() if not _starts_at(root, reference)]
+    if strange:
+        raise InvalidQueryError([f"{', '.join(strange)}: no column that rows of table {root.name!r} reach."])
+    if open:
+        bound.parameters()
+        return bound
+    return without_parameters(bound)
+
+
+def _starts_at(root: TableStore, reference: Reference) -> bool:
+    if reference.joins:
+        return reference.joins[0].source is root
+    return root.columns.get(reference.column.name) is reference.column
 
 
 def join_paths(database: Database, root: TableStore) -> Iterator[tuple[Join, ...]]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from gpu_engine.database.commit import CommitReport
 from gpu_engine.database.condition import Condition
 from gpu_engine.database.database import Database
 from gpu_engine.database.expression import Field
 from gpu_engine.database.flat_rows import FlatView
 from gpu_engine.database.join import Join
-from gpu_engine.database.operation import DropKeys, DropWhere, Operation, Truncate, Update, Upsert
-from gpu_engine.database.resolve import resolver
+from gpu_engine.database.operation import DropKeys, DropPartition, DropWhere, Operation, Truncate, Update, Upsert
+from gpu_engine.database.report import CommitReport
+from gpu_engine.database.resolve import bound_condition
 from gpu_engine.database.staging import (
     arrow_batches_to_columns,
     keys_to_columns,
@@ -34,7 +34,7 @@ from gpu_engine.errors import (
     InvalidRowError,
     UnknownColumnError,
 )
-from gpu_engine.schema import DataType
+from gpu_engine.schema import DataType, arrow_scalar
 from gpu_engine.storage.table_store import TableStore
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ class Table:
     def keys(self) -> tuple[str, ...]:
         """Names of the key columns; empty for a table without a key."""
         return self.store.schema.keys
+
+    @property
+    def partition_by(self) -> str | None:
+        """Name of the column whose values split the rows into partitions; None without partitions."""
+        return self.store.schema.partition_by
 
     @property
     def joins(self) -> Mapping[str, Join]:
@@ -196,9 +201,27 @@ class Table:
             raise InvalidQueryError(["drop() takes a condition or keys=[...]; truncate() removes all rows."])
         if keys is not None:
             return self._submit(DropKeys(self.store, keys_to_columns(self.name, self.store.schema, keys)))
-        if not isinstance(condition, Condition):
-            raise InvalidQueryError([f"{condition!r} is not a condition. Write for example table['city'] == 'Paris'."])
-        return self._submit(DropWhere(self.store, condition.bind(resolver(self._database, self.store))))
+        return self._submit(DropWhere(self.store, bound_condition(self._database, self.store, condition)))
+
+    def drop_partition(self, value: Any) -> CommitReport | None:
+        """Remove all rows that have `value` in the column that partitions the table.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the table has no partitions.
+        TypeMismatchError
+            If the value does not fit the column.
+        """
+        column = self.partition_by
+        if column is None:
+            raise InvalidQueryError(
+                [f"table {self.name!r} has no partitions. Create it with partition_by=..., or drop by a condition."]
+            )
+        where = f"partition of table {self.name!r}, column {column!r}"
+        value = arrow_scalar(value, self.types[column], where).as_py()
+        condition = bound_condition(self._database, self.store, self[column] == value)
+        return self._submit(DropPartition(self.store, column, value, condition))
 
     def truncate(self) -> CommitReport | None:
         """Remove all rows."""
@@ -212,7 +235,7 @@ class Table:
         UnknownColumnError, AmbiguousNameError, TypeMismatchError
             If the condition does not fit the table.
         """
-        bound = condition.bind(resolver(self._database, self.store))
+        bound = bound_condition(self._database, self.store, condition)
         snapshot = self._database.head
         version = snapshot.table(self.store)
         rows = version.alive_rows()
@@ -250,11 +273,11 @@ class Table:
             If a file is missing, empty or broken, or a value does not fit; it names file, line, column and value.
             Nothing of the load is kept.
         """
-        return self._load_files(path, "csv")
+        return self.load_files(path, "csv")
 
     def load_parquet(self, path: Any) -> CommitReport | None:
         """Add or update rows from a Parquet file, a folder of them or a glob, as one commit; errors as `load_csv`."""
-        return self._load_files(path, "parquet")
+        return self.load_files(path, "parquet")
 
     def load(self, source: Any) -> CommitReport | None:
         """Add or update rows from whatever holds rows: Arrow, pandas, a file's path, rows themselves.
@@ -282,11 +305,13 @@ class Table:
             f"table {self.name!r} cannot load a {type(source).__name__}. Give Arrow, pandas, a path, or rows."
         )
 
-    def _load_files(self, path: Any, file_format: str) -> CommitReport | None:
+    def load_files(self, path: Any, file_format: str, skip: int = 0) -> CommitReport | None:
+        """Add or update rows from files, but for the first `skip` of all their rows; errors as `load_csv`."""
         operations: list[Operation] = []
         for file, rows in self._reader.read(self.types, str(path), file_format):
+            wanted, skip = rows.slice(skip), max(0, skip - rows.num_rows)
             try:
-                columns = arrow_batches_to_columns(self.name, self.store.schema, rows)
+                columns = arrow_batches_to_columns(self.name, self.store.schema, wanted)
             except EngineError as error:
                 raise BadFileError(file, str(error)) from error
             operations.append(Upsert(self.store, columns))

@@ -10,10 +10,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gpu_engine.database.commit import CommitReport
-from gpu_engine.database.database import MASTER, Database
+from gpu_engine.database.branch import MASTER
+from gpu_engine.database.database import Database
 from gpu_engine.database.operation import Operation
-from gpu_engine.errors import UnknownBranchError
+from gpu_engine.database.report import CommitReport
+from gpu_engine.errors import BranchMismatchError
 
 __all__ = ["Transaction", "Transactions"]
 
@@ -35,8 +36,8 @@ class Transactions:
         self._database = database
         self._open = threading.local()
 
-    def submit(self, *operations: Operation) -> CommitReport | None:
-        """Add operations to the thread's open transaction, or commit them as one of their own.
+    def submit(self, *operations: Operation, branch: str = MASTER) -> CommitReport | None:
+        """Add operations to the thread's open transaction, or commit them as one of their own on a branch.
 
         Returns
         -------
@@ -45,7 +46,7 @@ class Transactions:
         """
         transaction: Transaction | None = getattr(self._open, "transaction", None)
         if transaction is None:
-            return self._database.commit(operations)
+            return self._database.commit(operations, branch)
         transaction.operations += operations
         return None
 
@@ -57,19 +58,30 @@ class Transactions:
         ------
         UnknownBranchError
             If the branch does not exist.
+        BranchMismatchError
+            If the outer block is on another branch.
         EngineError
             At the end of the outermost block, what the commit raises; nothing has changed then. An exception inside
             the block also leaves nothing, and goes on as it is.
         """
-        if branch != MASTER:
-            raise UnknownBranchError(branch, [MASTER])
+        self._database.branch(branch)
         outer: Transaction | None = getattr(self._open, "transaction", None)
         if outer is not None:
-            yield outer
+            if outer.branch != branch:
+                raise BranchMismatchError(outer.branch, branch)
+            written = len(outer.operations)
+            try:
+                yield outer
+            except BaseException:
+                del outer.operations[written:]
+                raise
             return
         transaction = self._open.transaction = Transaction(branch)
         try:
             yield transaction
+        except BaseException:
+            self._database.rolled_back(transaction.branch, transaction.operations)
+            raise
         finally:
             self._open.transaction = None
-        transaction.report = self._database.commit(transaction.operations)
+        transaction.report = self._database.commit(transaction.operations, transaction.branch)
