@@ -10,6 +10,8 @@ Floor 6: uses the engine through `import gpu_engine as ge` and public names only
 | wire | JSON and Arrow of tables and values |
 | queries | the grammar of a query in JSON, for HTTP and websocket alike |
 | cubes, tables, page | routes |
-| live, hub, feeds, channel | the websocket: protocol; broadcaster; shared queries; one socket's way out |
+| live, hub, rounds | the websocket: protocol; broadcaster; what one look at all groups pulls and encodes |
+| groups, feeds, channel | subscriptions that advance together; shared queries; one socket's way out |
+| client, folding | for users: a client of the websocket; the cells it keeps |
 | server, cli | the threaded server; the `gpu-engine` command |
 """

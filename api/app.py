@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 import gpu_engine as ge
+from api.branches import branch_routes
 from api.cubes import cube_routes
 from api.errors import answer
 from api.hub import Hub
@@ -51,7 +52,7 @@ def create_app(session: ge.Session) -> Flask:
     )
     app.extensions[EXTENSION] = Service(session, Hub(session))
     app.register_blueprint(page_routes())
-    for blueprint in (_session_routes(), cube_routes(), table_routes(), live_routes()):
+    for blueprint in (_session_routes(), branch_routes(), cube_routes(), table_routes(), live_routes()):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_error_handler(Exception, _refuse)
     app.after_request(_add_headers)
@@ -104,7 +105,7 @@ def _refuse(error: Exception) -> Response | HTTPException:
 
 def _add_headers(response: Response) -> Response:
     if request.path.startswith("/api"):
-        response.headers["Branch"] = BRANCH
+        response.headers.setdefault("Branch", BRANCH)
         response.headers.setdefault("Epoch", str(service().session.epoch))
         response.headers["Cache-Control"] = "no-store"
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY

@@ -35,6 +35,7 @@ class Channel:
         self._patience = patience
         self._lock = threading.Lock()
         self._rest = memoryview(b"")
+        self._full = False
         self._moved_at = time.monotonic()
 
     def send(self, data: bytes) -> int:
@@ -82,6 +83,11 @@ class Channel:
             self._lock.release()
 
     @property
+    def waiting(self) -> bool:
+        """Whether bytes wait for the peer, because the kernel's buffer was full."""
+        return self._full
+
+    @property
     def stalled(self) -> bool:
         """Whether a frame waits and no byte of it went out for `patience` seconds."""
         return len(self._rest) > 0 and time.monotonic() - self._moved_at > self._patience
@@ -113,8 +119,10 @@ class Channel:
             try:
                 sent = self._sock.send(self._rest, socket.MSG_DONTWAIT)
             except BlockingIOError:
+                self._full = True
                 return False
             self._put(self._rest[sent:])
+        self._full = False
         return True
 
     def _wait_until_writable(self) -> None:

@@ -52,12 +52,12 @@ def _show_cube(cube: str) -> Response:
 
 
 def _query_cube(cube: str) -> Response:
-    query = parse_query(service().session.cubes[cube], json_body())
+    query = parse_query(service().session.cubes[cube], json_body(), past=True)
     as_arrow = wants_arrow()
     table = query.run()
     epoch = int(table.schema.metadata[b"epoch"])
     if as_arrow:
-        return reply_table(table, epoch)
+        return reply_table(table, epoch, query.branch)
     return reply(
         {
             "levels": [level.name for level in query.levels],
@@ -66,6 +66,7 @@ def _query_cube(cube: str) -> Response:
             "rows": rows(table),
         },
         epoch,
+        branch=query.branch,
     )
 
 

@@ -25,11 +25,15 @@ __all__ = ["RequestError", "answer", "placed", "refusal"]
 STATUS_OF_CLASS: tuple[tuple[type[BaseException], int], ...] = (
     (ge.errors.UnknownTableError, HTTPStatus.NOT_FOUND),
     (ge.errors.UnknownCubeError, HTTPStatus.NOT_FOUND),
+    (ge.errors.UnknownBranchError, HTTPStatus.NOT_FOUND),
+    (ge.errors.EpochNotRetainedError, HTTPStatus.NOT_FOUND),
+    (ge.errors.BranchInUseError, HTTPStatus.CONFLICT),
+    (ge.errors.DuplicateNameError, HTTPStatus.CONFLICT),
     (ge.errors.BackendUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (ge.errors.SessionClosedError, HTTPStatus.SERVICE_UNAVAILABLE),
     (ge.errors.EngineError, HTTPStatus.BAD_REQUEST),
 )
-"""First match wins. Tables and cubes are named in the path; what is named in a body comes as a `RequestError`."""
+"""First match wins. What is named in a body comes as a `RequestError`, but for the version to read or write."""
 
 MAX_KNOWN = 100
 

@@ -1,54 +1,41 @@
-"""One live query, shared by all who subscribe to the same cells, and its changes as encoded frames.
+"""One live query, shared by all who subscribe to the same cells, and its changes as encoded JSON.
 
 Floor 6. A feed opens its live query with the first subscriber; the hub closes it some time after the last. Changes are
-pulled by epoch, so a feed keeps nothing per subscriber; what it encodes for one it hands to every other at that epoch.
+pulled by epoch, so a feed keeps nothing per subscriber; what it encodes for one goes to every other at that epoch.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import pyarrow as pa
 
 import gpu_engine as ge
-from api.channel import Channel, text_frame
 from api.queries import CubeQuery
 from api.wire import dump, rows
 
-__all__ = ["Feed", "Frames", "Subscription"]
-
-PORTION_BYTES = 1024 * 1024
-"""No further change joins a portion that is larger than this."""
+__all__ = ["Feed", "FeedEndedError", "Portion"]
 
 
-@dataclass(slots=True, eq=False)
-class Subscription:
-    """One client's interest in one feed."""
-
-    id: str
-    """Chosen by the client; unique on its socket."""
-    channel: Channel
-    feed: Feed
-    epoch: int | None = None
-    """The client has everything up to here; None: it needs a snapshot."""
-    closed: bool = False
-    """Set under `lock`: once True, no further frame of this subscription goes out."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+class FeedEndedError(Exception):
+    """The live query has been closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """What brings a subscriber from one epoch to `reached`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Portion:
+    """What brings a subscriber from one epoch to `reached`: one change, one snapshot or nothing."""
 
-    bodies: tuple[bytes, ...]
-    """JSON objects that lack only the subscription's id and the opening brace before it."""
+    body: bytes | None
+    """A JSON object that lacks only the subscription's id and the opening brace before it; None if no cell changed."""
+    from_epoch: int | None
+    """The epoch that the change starts from; None for a snapshot."""
     reached: int
-    """The epoch up to which that is all; before the head if there was more than fits one portion."""
 
     def addressed_to(self, subscription_id: str) -> bytes:
-        """Return the websocket frames for one subscriber; empty if no cell changed."""
-        head = b'{"id":' + json.dumps(subscription_id).encode() + b","
-        return b"".join(text_frame(head + body) for body in self.bodies)
+        """Return the JSON object for one subscriber."""
+        return b'{"id":' + json.dumps(subscription_id).encode() + b"," + (self.body or b"")
 
 
 class Feed:
@@ -58,10 +45,19 @@ class Feed:
         self.query = query
         self.users = 0
         self.idle_since = 0.0
-        self.subscriptions: set[Subscription] = set()
         self._live: ge.LiveQuery | None = None
         self._closed = False
         self._opening = threading.Lock()
+
+    @property
+    def head(self) -> int:
+        """The newest epoch of the branch that the query is of."""
+        return self._opened().epoch
+
+    @property
+    def branch(self) -> str:
+        """The branch that the query is of."""
+        return self._opened().branch
 
     def open(self) -> None:
         """Open the live query unless it is; a second subscriber waits for the first one's opening."""
@@ -70,28 +66,34 @@ class Feed:
                 self._live = self.query.live()
 
     def close(self) -> None:
-        """Close the live query; `pull` raises from now on."""
+        """Close the live query; whatever asks it from now on raises `FeedEndedError`."""
         with self._opening:
             self._closed = True
             live, self._live = self._live, None
         if live is not None:
             live.close()
 
-    def pull(self, epoch: int | None) -> Frames:
-        """Return the frames that bring a subscriber at `epoch` (None: nothing yet) to the present, or some way there.
+    def pull(self, epoch: int | None, until: int) -> Portion:
+        """Return all that changed in epoch < e <= until as one portion; for None, what there is at `until`.
 
-        A portion is bounded, so that a slow subscriber who missed much does not hold much memory.
+        It is a snapshot where the changes are no longer kept, and a newer one where `until` is not kept either.
         """
+        try:
+            changes, reached = self._opened().changes_since(epoch, merge=True, until=until)
+        except ge.errors.InvalidQueryError as error:
+            if self._closed:
+                raise FeedEndedError from error
+            raise
+        if not changes:
+            return Portion(None, epoch, reached)
+        change = changes[0]
+        return Portion(self._body(change), change.from_epoch, reached)
+
+    def _opened(self) -> ge.LiveQuery:
         live = self._live
         if live is None:
-            raise ge.errors.SessionClosedError
-        changes, reached = live.changes_since(epoch)
-        bodies: list[bytes] = []
-        for change in changes:
-            bodies.append(self._body(change))
-            if sum(map(len, bodies)) > PORTION_BYTES:
-                return Frames(tuple(bodies), change.epoch)
-        return Frames(tuple(bodies), reached)
+            raise FeedEndedError
+        return live
 
     def _body(self, change: ge.CellChange) -> bytes:
         message = {
@@ -101,9 +103,16 @@ class Feed:
             "from_epoch": change.from_epoch,
             "levels": [level.name for level in self.query.levels],
             "measures": self.query.measures,
+            **({"types": _types(change.added.schema)} if change.snapshot else {}),
             "added": rows(change.added),
             "changed": rows(change.changed),
             "changed_from": rows(change.changed_from),
             "removed": rows(change.removed),
         }
         return dump(message)[1:]
+
+
+def _types(schema: pa.Schema) -> list[str]:
+    """Return the Arrow types of the columns, by name."""
+    kinds = (field.type for field in schema)
+    return [str(kind.value_type if pa.types.is_dictionary(kind) else kind) for kind in kinds]

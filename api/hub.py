@@ -1,10 +1,11 @@
 """The broadcaster: one thread brings every subscriber of every live query up to date after each commit.
 
-Floor 6. A subscriber is a feed and an epoch. After a commit the thread pulls each feed's changes once per epoch that
-some subscriber stands at, and offers the frames; who cannot take them stays at its epoch and is tried again a moment
-later, when all that it missed has become one change. So no queue exists, a slow reader delays nobody, and one that
-takes nothing at all is cut off after `patience` seconds. The first frames of a subscription are sent by its own
-socket's thread: a large snapshot delays nobody either.
+Floor 6. A subscriber is a feed and an epoch; subscribers of one socket that advance together are a group. After a
+commit the thread pulls what each group lacks, once for all who lack the same, and offers the frames; who cannot take
+them stays at its epoch and is tried again a moment later, when all that it missed has become one change. So no queue
+exists, a slow reader delays nobody, and one that takes nothing at all is cut off after `patience` seconds. What a
+client asked for itself (first frames, what a pause left out) is sent by its own socket's thread: a large snapshot
+delays nobody either.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import logging
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import gpu_engine as ge
-from api.channel import Channel, text_frame
+from api.channel import text_frame
 from api.errors import RequestError, answer
-from api.feeds import Feed, Frames, Subscription
+from api.feeds import Feed, FeedEndedError
+from api.groups import Delivery, Group, Plan, Subscription
 from api.queries import CubeQuery
-from api.wire import BRANCH, dump
+from api.rounds import FeedFailedError, Round
+from api.wire import dump
 
 __all__ = ["Hub", "HubStatistics"]
 
@@ -42,14 +46,18 @@ class HubStatistics:
     """Distinct live queries open now, with those that wait for their subscribers to come back."""
     subscribers: int
     """Subscriptions now, over all sockets."""
+    paused: int
+    """Those of them that are paused."""
     rounds: int
     """Times that the broadcaster looked at its subscribers."""
     frames_encoded: int
-    """Frames turned into JSON; several subscribers share one."""
+    """Changes and snapshots turned into JSON; several subscribers share one."""
     frames_sent: int
     """Frames handed to sockets."""
+    merged: int
+    """Deliveries of one change for several epochs to clients that had not taken them one by one, or were paused."""
     dropped: int
-    """Subscriptions ended because their client took nothing for too long."""
+    """Sockets cut off because their client took nothing for too long."""
     failures: int
     """Live queries ended because pulling their changes failed."""
 
@@ -65,26 +73,34 @@ class Hub:
         self._session = session
         self._lock = threading.Lock()
         self._feeds: dict[str, Feed] = {}
+        self._groups: set[Group] = set()
         self._head = -1
         self._started = False
         self._stopping = threading.Event()
         self._finished = threading.Event()
-        self._rounds = self._encoded = self._sent = self._dropped = self._failures = 0
+        self._rounds = self._encoded = self._sent = self._merged = self._dropped = self._failures = 0
 
-    def subscribe(self, channel: Channel, subscription_id: str, query: CubeQuery, epoch: int | None) -> Subscription:
-        """Return a new subscription whose acknowledgement and first frames are on their way.
+    def subscribe(
+        self, group: Group, subscription_id: str, query: CubeQuery, epoch: int | None, *, paused: bool = False
+    ) -> Subscription:
+        """Return a new subscription of a group; its acknowledgement and first frames are on their way.
 
         Blocks as long as its own client takes to accept them. `epoch` is what the client has already, None for
-        nothing; one that lies ahead counts as nothing.
+        nothing; one that lies ahead counts as nothing. With `paused` there are no frames before it is resumed.
         """
         feed = self._use(query)
-        subscription = Subscription(subscription_id, channel, feed)
+        subscription = Subscription(subscription_id, feed, group, paused=paused)
         try:
             feed.open()
-            head = self._session.epoch
+            head = feed.head
             subscription.epoch = epoch if epoch is not None and epoch <= head else None
-            channel.send(self._acknowledgement(subscription, head))
-            self._join(subscription)
+            group.channel.send(self._acknowledgement(subscription, head))
+            with self._held(group):
+                group.admit(subscription)
+                self._catch_up(group)
+        except FeedEndedError as error:
+            self.unsubscribe(subscription)
+            raise self._ended() from error
         except BaseException:
             self.unsubscribe(subscription)
             raise
@@ -92,15 +108,25 @@ class Hub:
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription: no frame of it goes out after this. Its live query stays for `linger_seconds`."""
-        with subscription.lock:
-            if subscription.closed:
-                return
-            subscription.closed = True
+        group = subscription.group
+        if not group.expel(subscription):
+            return
         with self._lock:
-            feed = subscription.feed
-            feed.subscriptions.discard(subscription)
-            feed.users -= 1
-            feed.idle_since = time.monotonic()
+            if not (group.members or group.held):
+                self._groups.discard(group)
+            subscription.feed.users -= 1
+            subscription.feed.idle_since = time.monotonic()
+
+    def resume(self, group: Group, subscriptions: Sequence[Subscription]) -> None:
+        """Let paused members of a group go on: what they lack is sent as one merged change before this returns."""
+        with self._held(group):
+            group.pause(subscriptions, False)
+            self._catch_up(group)
+
+    def catch_up(self, group: Group) -> None:
+        """Send what a group lacks now; for its socket's thread."""
+        with self._held(group):
+            self._catch_up(group)
 
     def close(self) -> None:
         """Stop the thread and close all live queries; sockets are their server's to close."""
@@ -117,10 +143,12 @@ class Hub:
         with self._lock:
             return HubStatistics(
                 feeds=len(self._feeds),
-                subscribers=sum(len(feed.subscriptions) for feed in self._feeds.values()),
+                subscribers=sum(len(group.members) for group in self._groups),
+                paused=sum(member.paused for group in self._groups for member in group.members),
                 rounds=self._rounds,
                 frames_encoded=self._encoded,
                 frames_sent=self._sent,
+                merged=self._merged,
                 dropped=self._dropped,
                 failures=self._failures,
             )
@@ -139,25 +167,59 @@ class Hub:
             return feed
 
     def _acknowledgement(self, subscription: Subscription, head: int) -> bytes:
-        return text_frame(
-            dump({"type": "subscribed", "id": subscription.id, "branch": BRANCH, "epoch": head, "run": self.run})
-        )
+        message = {
+            "type": "subscribed",
+            "id": subscription.id,
+            "branch": subscription.feed.branch,
+            "epoch": head,
+            "run": self.run,
+        }
+        if subscription.group.name is not None:
+            message["group"] = subscription.group.name
+        return text_frame(dump(message))
 
-    def _join(self, subscription: Subscription) -> None:
-        """Send what the subscriber lacks, and hand it to the broadcaster once it has caught up with it."""
-        for last in [False] * (OPENING_PULLS - 1) + [True]:
-            frames = self._pulled(subscription.feed, subscription.epoch)
-            blob = frames.addressed_to(subscription.id)
-            if blob:
-                subscription.channel.send(blob)
-            subscription.epoch = frames.reached
+    @contextmanager
+    def _held(self, group: Group) -> Iterator[None]:
+        """Keep the broadcaster away from a group: its socket's thread sends, and may wait for its client."""
+        with self._lock:
+            self._groups.add(group)
+        group.hold(True)
+        try:
+            yield
+        finally:
+            group.hold(False)
             with self._lock:
-                self._sent += len(frames.bodies)
-                if self._feeds.get(subscription.feed.query.key) is not subscription.feed:
-                    raise RequestError("live_query_ended", "the live query ended. Subscribe again.", status=503)
-                if last or frames.reached >= self._head:
-                    subscription.feed.subscriptions.add(subscription)
+                if not group.members:
+                    self._groups.discard(group)
+
+    def _catch_up(self, group: Group) -> None:
+        """Send what a held group lacks until it has all, or as good as: the broadcaster does the rest."""
+        for _ in range(OPENING_PULLS):
+            look = Round()
+            try:
+                plan = group.plan(look.head, own=True)
+                if plan is None:
                     return
+                delivery = self._delivery(look, group, plan)
+                self._count(sent=delivery.frames)
+                group.send(plan, delivery)
+                if delivery.complete:
+                    return
+            except FeedFailedError as failure:
+                self._fail(failure)
+            except FeedEndedError as error:
+                raise self._ended() from error
+
+    def _delivery(self, look: Round, group: Group, plan: Plan) -> Delivery:
+        encoded, merged = look.encoded, look.merged
+        delivery = look.delivery(plan, group.name)
+        self._count(encoded=look.encoded - encoded, merged=look.merged - merged)
+        return delivery
+
+    def _ended(self) -> Exception:
+        if self._stopping.is_set():
+            return ge.errors.SessionClosedError()
+        return RequestError("live_query_ended", "the live query ended. Subscribe again.", status=503)
 
     def _run(self, closing: threading.Event) -> None:
         """Broadcast until the session closes or the hub does."""
@@ -168,7 +230,8 @@ class Hub:
                 with self._lock:
                     self._head = max(self._head, head)
                     self._rounds += 1
-                settled = all([self._broadcast(feed) for feed in self._current_feeds()])
+                look = Round()
+                settled = all([self._broadcast(group, look) for group in self._current_groups()])
                 self._close_idle()
                 wait = IDLE_SECONDS if settled else RETRY_SECONDS
         except ge.errors.SessionClosedError:
@@ -185,93 +248,77 @@ class Hub:
         for feed in closing:
             feed.close()
 
-    def _current_feeds(self) -> list[Feed]:
+    def _current_groups(self) -> list[Group]:
         with self._lock:
-            return list(self._feeds.values())
+            return list(self._groups)
 
-    def _broadcast(self, feed: Feed) -> bool:
-        """Bring the feed's subscribers to the head; True if all of them took everything."""
-        with self._lock:
-            subscriptions = list(feed.subscriptions)
-        pulled: dict[int | None, Frames] = {}
-        blobs: dict[tuple[int | None, str], bytes] = {}
-        settled = True
+    def _broadcast(self, group: Group, look: Round) -> bool:
+        """Bring a group to the head or some way there; True if it has everything and nothing of it waits."""
         try:
-            for subscription in subscriptions:
-                epoch = subscription.epoch
-                ready = self._flush(subscription)
-                if not ready or (epoch is not None and epoch >= self._head):
-                    settled &= ready
-                    continue
-                if epoch not in pulled:
-                    pulled[epoch] = self._pulled(feed, epoch)
-                key = (epoch, subscription.id)
-                if key not in blobs:
-                    blobs[key] = pulled[epoch].addressed_to(subscription.id)
-                settled &= self._offer(subscription, blobs[key], pulled[epoch])
-        except ge.errors.SessionClosedError:
-            if not self._stopping.is_set():
-                raise
-        except Exception as error:
-            self._fail(feed, error)
-        return settled
-
-    def _pulled(self, feed: Feed, epoch: int | None) -> Frames:
-        frames = feed.pull(epoch)
-        with self._lock:
-            self._encoded += len(frames.bodies)
-        return frames
-
-    def _offer(self, subscription: Subscription, blob: bytes, frames: Frames) -> bool:
-        """Offer frames to one subscriber; True if it has them and nothing of them waits."""
-        try:
-            with subscription.lock:
-                if subscription.closed:
-                    return True
-                if blob and not subscription.channel.offer(blob):
-                    return False
-                subscription.epoch = frames.reached
-            with self._lock:
-                self._sent += len(frames.bodies)
-            return subscription.channel.flush() and frames.reached >= self._head
+            ready = self._flush(group)
+            plan = group.plan(look.head)
+            if plan is None:
+                return ready and not group.held
+            if not ready:
+                group.fall_behind()
+                return False
+            delivery = self._delivery(look, group, plan)
+            if not group.offer(plan, delivery):
+                return False
+            self._count(sent=delivery.frames)
+            return group.channel.flush() and group.plan(look.head) is None
         except OSError:
-            self._drop(subscription, counted=False)
+            self._drop(group, counted=False)
             return True
+        except FeedFailedError as failure:
+            self._fail(failure)
+            return False
+        except FeedEndedError:
+            return False
 
-    def _flush(self, subscription: Subscription) -> bool:
+    def _count(self, *, encoded: int = 0, merged: int = 0, sent: int = 0) -> None:
+        with self._lock:
+            self._encoded += encoded
+            self._merged += merged
+            self._sent += sent
+
+    def _flush(self, group: Group) -> bool:
         """Return whether nothing waits for this client any more; cut it off once patience has run out."""
-        channel = subscription.channel
-        try:
-            if channel.flush():
-                return True
-            if channel.stalled:
-                self._drop(subscription, counted=True)
-        except OSError:
-            self._drop(subscription, counted=False)
+        if group.channel.flush():
+            return True
+        if group.channel.stalled:
+            self._drop(group, counted=True)
         return False
 
-    def _drop(self, subscription: Subscription, *, counted: bool) -> None:
+    def _drop(self, group: Group, *, counted: bool) -> None:
         """Cut off a client that is gone or stuck; its reading thread ends its subscriptions."""
+        group.channel.cut()
+        with self._lock:
+            groups = [other for other in self._groups if other.channel is group.channel]
+            self._groups.difference_update(groups)
+            self._dropped += counted
         if counted:
-            log.warning("live subscription %r: the client takes no data and was cut off", subscription.id)
-            with self._lock:
-                self._dropped += 1
-        subscription.channel.cut()
-        with self._lock:
-            subscription.feed.subscriptions.discard(subscription)
+            log.warning("live subscriptions %s: the client takes no data and was cut off", _ids(groups))
 
-    def _fail(self, feed: Feed, error: Exception) -> None:
+    def _fail(self, failure: FeedFailedError) -> None:
         """End one feed whose live query failed: report it, tell its subscribers, leave all others alone."""
-        _, body = answer(error, self._session, "live query")
+        feed = failure.feed
         with self._lock:
+            if self._feeds.get(feed.query.key) is not feed:
+                return
+            del self._feeds[feed.query.key]
             self._failures += 1
-            subscriptions = list(feed.subscriptions)
-            if self._feeds.get(feed.query.key) is feed:
-                del self._feeds[feed.query.key]
+            subscriptions = [one for group in self._groups for one in group.members if one.feed is feed]
+        _, body = answer(failure.error, self._session, "live query")
         for subscription in subscriptions:
+            channel = subscription.group.channel
             frame = text_frame(dump({"type": "error", "id": subscription.id, **body["error"]}))
-            with suppress(OSError):
-                if not subscription.channel.offer(frame):
-                    subscription.channel.cut()
             self.unsubscribe(subscription)
+            with suppress(OSError):
+                if not channel.offer(frame):
+                    channel.cut()
         feed.close()
+
+
+def _ids(groups: Sequence[Group]) -> str:
+    return ", ".join(repr(member.id) for group in groups for member in group.members)

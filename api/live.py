@@ -2,25 +2,23 @@
 
 Floor 6. Messages are JSON objects in text frames. A client sends
 
-    {"op": "subscribe", "id": "a", "cube": "Sales", "query": {...}, "from_epoch": null, "run": null}
-    {"op": "unsubscribe", "id": "a"}
+    {"op": "subscribe", "id": "a", "cube": "Sales", "query": {...}, "from_epoch": null, "run": null, "group": null,
+     "paused": false}
+    {"op": "unsubscribe", "id": "a"}        this and the next two also with "group" for all of a group
+    {"op": "pause", "id": "a"}
+    {"op": "resume", "id": "a"}
+    {"op": "sync"}
     {"op": "ping"}
 
-and gets `subscribed`, `unsubscribed`, `pong` or `error` back, and for each subscription a `snapshot` and then a
-`change` per epoch that changed its cells:
-
-    {"type": "change", "id": "a", "branch": "master", "epoch": 12, "from_epoch": 11, "levels": [...], "measures": [...],
-     "added": [[...]], "changed": [[...]], "changed_from": [[...]], "removed": [[...]]}
-
-Rows are the levels' values, then the measures', then with totals the number of levels that the row names. A client that
-was away subscribes with the last `epoch` it got and the `run` of the acknowledgement; it gets what it missed as one
-change, or a snapshot where that is no longer known. What it cannot mean is answered by an `error` frame; the socket
-stays open. The query is that of HTTP (`api.queries`).
+and gets `subscribed`, `unsubscribed`, `paused`, `resumed`, `synced`, `pong` or `error` back, and for each subscription
+a `snapshot` and then a `change` per epoch that changed its cells; for a group one `changes` per epoch with all of them.
+docs/live.md has every frame. What a message cannot mean is answered by an `error` frame; the socket stays open. The
+query is that of HTTP (`api.queries`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
@@ -33,7 +31,7 @@ from simple_websocket import Server
 import gpu_engine as ge
 from api.channel import Channel, text_frame
 from api.errors import RequestError, answer, placed
-from api.feeds import Subscription
+from api.groups import Group, Subscription
 from api.hub import Hub
 from api.queries import expect_members, expect_object, parse_query
 from api.service import service
@@ -119,12 +117,13 @@ def _serve(websocket: Server) -> None:
 
 @dataclass(slots=True)
 class _Client:
-    """One socket: its subscriptions by id."""
+    """One socket: its subscriptions by id, its groups by name."""
 
     channel: Channel
     hub: Hub
     session: ge.Session
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
 
     def handle(self, message: str | bytes | None) -> None:
         """Do what one message asks; whatever is wrong with it is answered, never raised."""
@@ -157,14 +156,21 @@ class _Client:
         return expect_object(load(message), "$")
 
     def _operation(self, content: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
-        operations = {"subscribe": self._subscribe, "unsubscribe": self._unsubscribe, "ping": self._ping}
+        operations = {
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
+            "pause": self._pause,
+            "resume": self._resume,
+            "sync": self._sync,
+            "ping": self._ping,
+        }
         op = content.get("op")
         if not isinstance(op, str) or op not in operations:
             raise RequestError("unknown_operation", f"expected one of {', '.join(operations)}.", place="$.op")
         return operations[op]
 
     def _subscribe(self, content: dict[str, Any]) -> None:
-        expect_members(content, ("op", "id", "cube", "query", "from_epoch", "run"), "$")
+        expect_members(content, ("op", "id", "cube", "query", "from_epoch", "run", "group", "paused"), "$")
         subscription_id = self._free_id(content.get("id"))
         cube_name = content.get("cube")
         if not isinstance(cube_name, str):
@@ -172,13 +178,16 @@ class _Client:
         with placed("$.cube"):
             cube = self.session.cubes[cube_name]
         query = parse_query(cube, content.get("query"), "$.query")
-        epoch = self._epoch(content)
-        self.subscriptions[subscription_id] = self.hub.subscribe(self.channel, subscription_id, query, epoch)
+        epoch, paused = self._epoch(content), content.get("paused", False)
+        if not isinstance(paused, bool):
+            raise RequestError("invalid_request", "expected true or false.", place="$.paused")
+        group = self._group(content.get("group"))
+        self.subscriptions[subscription_id] = self.hub.subscribe(group, subscription_id, query, epoch, paused=paused)
 
     def _free_id(self, given: Any) -> str:
         if not isinstance(given, str) or not 0 < len(given) <= MAX_ID:
             raise RequestError("invalid_request", f"expected a text of 1 to {MAX_ID} characters.", place="$.id")
-        self.subscriptions = {key: one for key, one in self.subscriptions.items() if not one.closed}
+        self._forget_closed()
         if given in self.subscriptions:
             raise RequestError("duplicate_subscription", f"{given!r} is subscribed already.", place="$.id")
         if len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
@@ -194,19 +203,66 @@ class _Client:
             raise RequestError("invalid_request", "expected the run of an acknowledgement or null.", place="$.run")
         return epoch if run in (None, self.hub.run) else None
 
-    def _unsubscribe(self, content: dict[str, Any]) -> None:
-        expect_members(content, ("op", "id"), "$")
-        given = content.get("id")
-        subscription = self.subscriptions.pop(given, None) if isinstance(given, str) else None
-        if subscription is None:
+    def _group(self, given: Any) -> Group:
+        """Return the group of that name, a new one without name for null."""
+        if given is None:
+            return Group(self.channel)
+        if not isinstance(given, str) or not 0 < len(given) <= MAX_ID:
+            raise RequestError("invalid_request", f"expected a text of 1 to {MAX_ID} characters.", place="$.group")
+        self.groups = {name: group for name, group in self.groups.items() if group.members}
+        return self.groups.setdefault(given, Group(self.channel, given))
+
+    def _forget_closed(self) -> None:
+        self.subscriptions = {key: one for key, one in self.subscriptions.items() if not one.closed}
+
+    def _named(self, content: dict[str, Any]) -> tuple[dict[str, str], list[Subscription]]:
+        """Return the `id` or `group` that a message names, and the subscriptions meant."""
+        expect_members(content, ("op", "id", "group"), "$")
+        if "id" in content and "group" in content:
+            raise RequestError("invalid_request", "give the id of a subscription or a group, not both.", place="$")
+        self._forget_closed()
+        name = "group" if "group" in content else "id"
+        given = content.get(name)
+        known = {key: [one] for key, one in self.subscriptions.items()}
+        if name == "group":
+            known = {key: group.members for key, group in self.groups.items() if group.members}
+        if not isinstance(given, str) or given not in known:
             raise RequestError(
-                "unknown_subscription",
-                "nothing is subscribed under this id on this socket.",
-                place="$.id",
-                known=tuple(self.subscriptions),
+                f"unknown_{'subscription' if name == 'id' else 'group'}",
+                f"nothing is subscribed under this {name} on this socket.",
+                place=f"$.{name}",
+                known=tuple(known),
             )
-        self.hub.unsubscribe(subscription)
-        self._send({"type": "unsubscribed", "id": given})
+        return {name: given}, list(known[given])
+
+    def _unsubscribe(self, content: dict[str, Any]) -> None:
+        named, subscriptions = self._named(content)
+        for subscription in subscriptions:
+            self.hub.unsubscribe(subscription)
+            del self.subscriptions[subscription.id]
+        self._send({"type": "unsubscribed", **named})
+
+    def _pause(self, content: dict[str, Any]) -> None:
+        named, subscriptions = self._named(content)
+        subscriptions[0].group.pause(subscriptions, True)
+        self._send({"type": "paused", **named, "epochs": _epochs(subscriptions)})
+
+    def _resume(self, content: dict[str, Any]) -> None:
+        named, subscriptions = self._named(content)
+        self._send({"type": "resumed", **named, "epochs": _epochs(subscriptions)})
+        self.hub.resume(subscriptions[0].group, subscriptions)
+
+    def _sync(self, content: dict[str, Any]) -> None:
+        expect_members(content, ("op",), "$")
+        self._forget_closed()
+        for group in {id(one.group): one.group for one in self.subscriptions.values()}.values():
+            self.hub.catch_up(group)
+        self._send({"type": "synced", "epochs": _epochs(self.subscriptions.values())})
 
     def _ping(self, content: dict[str, Any]) -> None:
         self._send({"type": "pong", "branch": BRANCH, "epoch": self.session.epoch})
+
+
+def _epochs(subscriptions: Iterable[Subscription]) -> dict[str, int | None]:
+    """Return up to which epoch each subscription has been told of everything."""
+    return {subscription.id: subscription.epoch for subscription in subscriptions}

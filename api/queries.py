@@ -1,7 +1,8 @@
 """The grammar of a cube query in JSON, for HTTP and websocket alike.
 
-Floor 6. A query is {"measures": [name, ...], "levels": [level, ...], "filter": filter, "totals": false}; all but the
-measures may be left out. A level is its name, or ["Table", "Column"] where two levels share a name. A filter is one of
+Floor 6. A query is {"measures": [name, ...], "levels": [level, ...], "filter": filter, "totals": false, "branch":
+"master"}; all but the measures may be left out. Over HTTP "epoch" asks for a past one. A level is its name, or
+["Table", "Column"] where two levels share a name. A filter is one of
 
     {"level": level, "op": "==" | "!=" | "<" | "<=" | ">" | ">=", "value": value}
     {"level": level, "op": "isin", "value": [value, ...]}
@@ -25,9 +26,9 @@ import pyarrow as pa
 
 import gpu_engine as ge
 from api.errors import RequestError, placed
-from api.wire import dump, value_of
+from api.wire import BRANCH, dump, value_of
 
-__all__ = ["CubeQuery", "expect_members", "expect_object", "parse_query"]
+__all__ = ["CubeQuery", "expect_branch", "expect_epoch", "expect_members", "expect_object", "parse_query"]
 
 MAX_NAMES = 64
 MAX_FILTER_DEPTH = 16
@@ -55,20 +56,37 @@ class CubeQuery:
     levels: tuple[ge.Level, ...]
     filter: ge.Condition | None
     totals: bool
+    branch: str
+    epoch: int | None
+    """None for the head."""
     key: str
     """Canonical text: two queries that ask for the same cells in the same order have the same key."""
 
     def run(self) -> pa.Table:
-        """Return the cells at the head, as the engine's Arrow table."""
-        return self.cube.query(*self.measures, levels=self.levels, filter=self.filter, totals=self.totals, mode="arrow")
+        """Return the cells as the engine's Arrow table."""
+        return self.cube.query(
+            *self.measures,
+            levels=self.levels,
+            filter=self.filter,
+            totals=self.totals,
+            branch=self.branch,
+            epoch=self.epoch,
+            mode="arrow",
+        )
 
     def live(self) -> ge.LiveQuery:
         """Return a live query of the same cells; the caller closes it."""
-        return self.cube.live(*self.measures, levels=self.levels, filter=self.filter, totals=self.totals)
+        return self.cube.live(
+            *self.measures, levels=self.levels, filter=self.filter, totals=self.totals, branch=self.branch
+        )
 
 
-def parse_query(cube: ge.Cube, body: Any, place: str = "$") -> CubeQuery:
+def parse_query(cube: ge.Cube, body: Any, place: str = "$", *, past: bool = False) -> CubeQuery:
     """Return the query that `body` spells.
+
+    Parameters
+    ----------
+    past : whether it may ask for an epoch
 
     Raises
     ------
@@ -77,7 +95,8 @@ def parse_query(cube: ge.Cube, body: Any, place: str = "$") -> CubeQuery:
         cannot be one of its level, a filter nested too deeply.
     """
     body = expect_object(body, place)
-    expect_members(body, ("measures", "levels", "filter", "totals"), place)
+    known = ("measures", "levels", "filter", "totals", "branch", *(("epoch",) if past else ()))
+    expect_members(body, known, place)
     measures = _measures(cube, body.get("measures"), f"{place}.measures")
     levels = _levels(cube, body.get("levels", []), f"{place}.levels")
     totals = body.get("totals", False)
@@ -85,8 +104,27 @@ def parse_query(cube: ge.Cube, body: Any, place: str = "$") -> CubeQuery:
         raise RequestError("invalid_request", "expected true or false.", place=f"{place}.totals")
     given = body.get("filter")
     condition = None if given is None else _FilterReader(cube).read(given, f"{place}.filter", 0)
-    key = dump([cube.name, measures, [[level.table, level.column] for level in levels], given, totals]).decode()
-    return CubeQuery(cube, measures, levels, condition, totals, key)
+    branch = expect_branch(body.get("branch"), f"{place}.branch")
+    epoch = expect_epoch(body.get("epoch"), f"{place}.epoch")
+    named = [[level.table, level.column] for level in levels]
+    key = dump([cube.name, measures, named, given, totals, branch]).decode()
+    return CubeQuery(cube, measures, levels, condition, totals, branch, epoch, key)
+
+
+def expect_branch(value: Any, place: str) -> str:
+    """Return the name of a branch, master for null, else raise a `RequestError` that names `place`."""
+    if value is None:
+        return BRANCH
+    if not isinstance(value, str):
+        raise RequestError("invalid_request", f"expected the name of a branch, got {kind_of(value)}.", place=place)
+    return value
+
+
+def expect_epoch(value: Any, place: str) -> int | None:
+    """Return an epoch or None if `value` is one of the two, else raise a `RequestError` that names `place`."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise RequestError("invalid_request", f"expected an epoch (a whole number), got {kind_of(value)}.", place=place)
 
 
 def expect_object(value: Any, place: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 from flask import Response, current_app, request
@@ -40,20 +41,24 @@ def service() -> Service:
     return found
 
 
-def reply(content: Mapping[str, Any], epoch: int | None = None, status: int = 200) -> Response:
-    """Return a JSON answer with branch and epoch (the head's unless given) in front."""
+def reply(content: Mapping[str, Any], epoch: int | None = None, status: int = 200, branch: str = BRANCH) -> Response:
+    """Return a JSON answer with branch and epoch (master's head unless given) in front."""
     at = service().session.epoch if epoch is None else epoch
-    body = dump({"branch": BRANCH, "epoch": at, **content})
+    body = dump({"branch": branch, "epoch": at, **content})
     response = Response(body, status=status, mimetype="application/json")
-    response.headers["Epoch"] = str(at)
-    return response
+    return stamped(response, at, branch)
 
 
-def reply_table(table: pa.Table, epoch: int) -> Response:
+def reply_table(table: pa.Table, epoch: int, branch: str = BRANCH) -> Response:
     """Return an Arrow IPC stream; branch and epoch are in its schema's metadata and in the headers."""
-    metadata = {**(table.schema.metadata or {}), b"branch": BRANCH.encode(), b"epoch": str(epoch).encode()}
-    response = Response(ipc(table.replace_schema_metadata(metadata)), mimetype=ARROW_STREAM)
+    metadata = {**(table.schema.metadata or {}), b"branch": branch.encode(), b"epoch": str(epoch).encode()}
+    return stamped(Response(ipc(table.replace_schema_metadata(metadata)), mimetype=ARROW_STREAM), epoch, branch)
+
+
+def stamped(response: Response, epoch: int, branch: str) -> Response:
+    """Return the answer with its version in the headers; a name that headers cannot hold is percent-encoded."""
     response.headers["Epoch"] = str(epoch)
+    response.headers["Branch"] = quote(branch, safe=" ")
     return response
 
 

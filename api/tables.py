@@ -11,14 +11,15 @@ from flask import Blueprint, Response, request
 
 import gpu_engine as ge
 from api.errors import RequestError
-from api.queries import expect_list, expect_members, expect_object, kind_of
+from api.queries import expect_branch, expect_list, expect_members, expect_object, kind_of
 from api.service import json_body, reply, reply_table, service, wants_arrow
-from api.wire import rows, value_of
+from api.wire import BRANCH, rows, value_of
 
 __all__ = ["table_routes"]
 
 MAX_ROWS_IN = 1_000_000
 MAX_ROWS_OUT = 100_000
+MAX_EPOCH = 2**53
 DEFAULT_ROWS_OUT = 1_000
 
 
@@ -53,31 +54,39 @@ def _show_table(table: str) -> Response:
 
 def _read_rows(table: str) -> Response:
     found = service().session.tables[table]
-    limit = _limit(request.args.get("limit", str(DEFAULT_ROWS_OUT)))
+    limit = _whole(request.args.get("limit", str(DEFAULT_ROWS_OUT)), MAX_ROWS_OUT, "?limit")
     as_arrow = wants_arrow()
-    epoch = service().session.epoch
-    content = found.to_arrow(limit)
+    epoch = request.args.get("epoch")
+    version = service().session.database.version(
+        request.args.get("branch", BRANCH), None if epoch is None else _whole(epoch, MAX_EPOCH, "?epoch")
+    )
+    content = version.list(found, limit=limit)
     if as_arrow:
-        return reply_table(content, epoch)
-    return reply({"columns": content.column_names, "rows": rows(content)}, epoch)
+        return reply_table(content, version.epoch, version.branch)
+    answer = {"columns": content.column_names, "rows": rows(content)}
+    return reply(answer, version.epoch, branch=version.branch)
 
 
 def _append_rows(table: str) -> Response:
     found = service().session.tables[table]
     body = expect_object(json_body(), "$")
-    expect_members(body, ("rows",), "$")
+    expect_members(body, ("rows", "branch"), "$")
     given = expect_list(body.get("rows"), "$.rows", "rows", MAX_ROWS_IN)
-    return _committed(found.append(*(_row(found, row, f"$.rows[{i}]") for i, row in enumerate(given))))
+    with service().session.start_transaction(_branch(body)) as transaction:
+        found.append(*(_row(found, row, f"$.rows[{i}]") for i, row in enumerate(given)))
+    return _committed(transaction.report)
 
 
 def _delete_rows(table: str) -> Response:
     found = service().session.tables[table]
     body = expect_object(json_body(), "$")
-    expect_members(body, ("keys",), "$")
+    expect_members(body, ("keys", "branch"), "$")
     keys = expect_list(body.get("keys"), "$.keys", "keys", MAX_ROWS_IN)
     if not found.keys:
         raise RequestError("invalid_request", f"table {table!r} has no key columns, so rows cannot be named.")
-    return _committed(found.drop(keys=[_key(found, key, f"$.keys[{i}]") for i, key in enumerate(keys)]))
+    with service().session.start_transaction(_branch(body)) as transaction:
+        found.drop(keys=[_key(found, key, f"$.keys[{i}]") for i, key in enumerate(keys)])
+    return _committed(transaction.report)
 
 
 def _row(table: ge.Table, given: Any, place: str) -> tuple[Any, ...] | dict[str, Any]:
@@ -118,12 +127,15 @@ def _key(table: ge.Table, given: Any, place: str) -> tuple[Any, ...]:
     return _values(table, table.keys, given, place)
 
 
-def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text[:9]) > MAX_ROWS_OUT:
-        raise RequestError(
-            "invalid_request", f"expected a whole number up to {MAX_ROWS_OUT}, got {text[:40]!r}.", place="?limit"
-        )
+def _whole(text: str, most: int, place: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) > most:
+        raise RequestError("invalid_request", f"expected a whole number up to {most}, got {text[:40]!r}.", place=place)
     return int(text)
+
+
+def _branch(body: dict[str, Any]) -> str:
+    """Return the branch to write to: a member of the body, else of the query string, else master."""
+    return expect_branch(body.get("branch", request.args.get("branch")), "$.branch")
 
 
 def _committed(report: ge.CommitReport | None) -> Response:
@@ -140,4 +152,4 @@ def _committed(report: ge.CommitReport | None) -> Response:
         }
         for name, one in report.tables.items()
     }
-    return reply({"tables": tables}, report.epoch)
+    return reply({"tables": tables}, report.epoch, branch=report.branch)

@@ -16,6 +16,7 @@ from simple_websocket import Client
 
 import gpu_engine as ge
 from api.app import create_app
+from api.client import LiveClient
 from api.hub import HubStatistics
 from api.server import Server
 from api.service import EXTENSION
@@ -78,8 +79,9 @@ class Folding:
     def next(self) -> dict[str, Any]:
         """Return the next frame, folded into `cells` if it carries any."""
         frame: dict[str, Any] = json.loads(self.read())
-        if frame["type"] in ("snapshot", "change"):
-            self._fold(frame, len(frame["levels"]))
+        for change in frame["changes"] if frame["type"] == "changes" else [frame]:
+            if change["type"] in ("snapshot", "change"):
+                self._fold(change, len(change["levels"]))
         return frame
 
     def next_of(self, *kinds: str) -> dict[str, Any]:
@@ -255,6 +257,20 @@ def connect(server: Server) -> Iterator[Callable[[], Live]]:
 
     def open_one() -> Live:
         opened.append(Live(server.url))
+        return opened[-1]
+
+    yield open_one
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def connect_folding(server: Server) -> Iterator[Callable[[], LiveClient]]:
+    """Open clients of `api.client`; all are closed at the end."""
+    opened: list[LiveClient] = []
+
+    def open_one() -> LiveClient:
+        opened.append(LiveClient(server.url, timeout=DEADLINE))
         return opened[-1]
 
     yield open_one

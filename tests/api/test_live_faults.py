@@ -181,7 +181,7 @@ def test_a_failing_live_query_ends_its_subscribers_alone(server, connect, http, 
         client.next()
     hub = server.app.extensions[EXTENSION].hub
     feed = next(feed for feed in hub._feeds.values() if feed.query.measures == ("Quantity.SUM",))
-    monkeypatch.setattr(feed, "pull", lambda epoch: 1 / 0)
+    monkeypatch.setattr(feed, "pull", lambda *_: 1 / 0)
     http.post("/tables/Sales/rows", {"rows": [["2024-01-05", "P1", 1]]})
     error = broken.next()
     assert (error["type"], error["id"], error["code"]) == ("error", "a", "internal_error")
