@@ -268,7 +268,7 @@ class Session:
 
     # -- transactions and cubes -------------------------------------------------------------------------------------
 
-    def start_transaction(self, branch: str = MASTER) -> AbstractContextManager[Transaction]:
+    def start_transaction(self, branch: str | None = None) -> AbstractContextManager[Transaction]:
         """Return a block whose operations, on any tables, become one epoch; an exception in it leaves nothing.
 
         A block inside a block of the same thread joins the outer one. `report` of the transaction is there afterwards.

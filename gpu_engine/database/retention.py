@@ -232,7 +232,7 @@ class Retention:
         branches = self._database.branches
         numbers = {branch.number for branch in branches.values()}
         held = self._database.held_versions()
-        # Of a branch that is gone, all versions after the oldest epoch show rows that this one shows or that are younger.
+        # Of a branch that is gone, versions after the oldest epoch show rows that this one shows, or younger ones.
         older = {
             ((number, min(epoch, oldest)), *parents)
             for version in held

@@ -198,8 +198,9 @@ class Streamer:
         return query
 
     def _heads(self, branch: str | None) -> list[Version]:
+        """Return the newest version of a branch, or of all of them in the order of their epochs."""
         lines = self._database.branches.values() if branch is None else [self._database.branch(branch)]
-        return [line.head for line in lines]
+        return sorted((line.head for line in lines), key=lambda version: version.epoch)
 
     def _release(self, registration: Registration) -> None:
         with self._lock:

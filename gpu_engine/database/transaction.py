@@ -51,8 +51,12 @@ class Transactions:
         return None
 
     @contextmanager
-    def start(self, branch: str = MASTER) -> Iterator[Transaction]:
+    def start(self, branch: str | None = None) -> Iterator[Transaction]:
         """Open a transaction, or join the one that this thread is in.
+
+        Parameters
+        ----------
+        branch : by default that of the outer block, or master
 
         Raises
         ------
@@ -64,8 +68,9 @@ class Transactions:
             At the end of the outermost block, what the commit raises; nothing has changed then. An exception inside
             the block also leaves nothing, and goes on as it is.
         """
-        self._database.branch(branch)
         outer: Transaction | None = getattr(self._open, "transaction", None)
+        branch = (MASTER if outer is None else outer.branch) if branch is None else branch
+        self._database.branch(branch)
         if outer is not None:
             if outer.branch != branch:
                 raise BranchMismatchError(outer.branch, branch)

@@ -73,7 +73,7 @@ class Recorder:
         self._same_thread()
         assert self._open is None
         assert info.epoch == epoch
-        assert not self.told or epoch >= self.told[-1].epoch
+        assert all(epoch >= told.epoch for told in self.told[-1:] if told.end == "transaction_committed")
         self._open = Told(info.branch, epoch, info)
         if info.initial:
             self.rows[info.branch] = Counter()

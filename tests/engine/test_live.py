@@ -247,6 +247,7 @@ class TestCallback:
         assert not bad_one.wait_for(4, DEADLINE)
         assert isinstance(bad_one.error, RuntimeError)
         assert good_one.error is None
+        eventually(lambda: shop.session.health().failures, "the failure shows")
         (failure,) = shop.session.health().failures
         assert (failure.code, failure.message) == ("RuntimeError", "no more")
         assert cells(shop.cube, "quantity.SUM") == {(): 62}

@@ -116,7 +116,7 @@ class TestAttaching:
 
     def test_refuses_what_is_no_prepared_list(self, session: ge.Session, trades: ge.Table) -> None:
         for query in ("trades", session.database.prepare.get("trades"), None):
-            with pytest.raises(ge.errors.InvalidQueryError, match="prepare.list"):
+            with pytest.raises(ge.errors.InvalidQueryError, match=r"prepare\.list"):
                 session.database.streamer.register(query, Recorder())  # type: ignore[arg-type]
 
     def test_refuses_a_query_of_another_session(self, session: ge.Session, trades: ge.Table) -> None:

@@ -110,7 +110,7 @@ def circumstance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 def test_any_order_of_commits(circumstance: str) -> None:
     machine = ForgetfulCubeEqualsRecompute if circumstance == "short histories" else CubeEqualsRecompute
-    examples = round(SCALE * (20 if circumstance == "dense cells" else 8))
+    examples = round(SCALE * (10 if circumstance == "dense cells" else 5))
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=25))
 
 

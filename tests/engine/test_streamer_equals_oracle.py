@@ -1,0 +1,220 @@
+"""Streams of any queries, attached, ended, failed and resumed at any time, tell exactly what an oracle says.
+
+Whatever the transactions, branches and compactions: every call is checked, and folding them gives the rows of the query
+at every epoch.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+import gpu_engine as ge
+from tests.engine.stream_oracle import VIEWS, History, Step, View, applied, calls_for, create_tables, perform
+from tests.engine.streams import TIMEOUT, Recorder, Told, ended
+
+IDS, QUANTITIES = st.integers(0, 7), st.none() | st.integers(0, 6)
+CITIES, LANDS = st.sampled_from(["Paris", "Rome", "Bern"]), st.sampled_from(["F", "I", "C"])
+DAYS = st.sampled_from(["mon", "tue", None])
+TRADES = st.lists(st.tuples(IDS, st.none() | CITIES, DAYS, QUANTITIES), min_size=1, max_size=4)
+STEPS: st.SearchStrategy[Step] = st.one_of(
+    st.tuples(st.just("upsert"), st.just("trades"), TRADES),
+    st.tuples(st.just("upsert"), st.just("trades"), TRADES),
+    st.tuples(st.just("update"), st.just("trades"), st.dictionaries(IDS, QUANTITIES, min_size=1, max_size=3)),
+    st.tuples(st.just("upsert"), st.just("cities"), st.lists(st.tuples(CITIES, LANDS), min_size=1, max_size=2)),
+    st.tuples(
+        st.just("upsert"),
+        st.just("lands"),
+        st.lists(st.tuples(LANDS, st.sampled_from(["south", "north"])), min_size=1, max_size=2),
+    ),
+    st.tuples(st.just("drop_keys"), st.just("trades"), st.sets(IDS, min_size=1, max_size=3)),
+    st.tuples(st.just("drop_keys"), st.just("cities"), st.sets(CITIES, min_size=1, max_size=2)),
+    st.tuples(st.just("drop_below"), st.just("trades"), st.integers(0, 6)),
+    st.tuples(st.just("drop_partition"), st.just("trades"), DAYS),
+    st.tuples(st.just("truncate"), st.sampled_from(["trades", "cities"]), st.none()),
+)
+CLEARING_FIRST = st.lists(STEPS, min_size=1, max_size=4) | st.tuples(
+    st.tuples(st.sampled_from(["truncate"]), st.just("trades"), st.none())
+    | st.tuples(st.just("drop_partition"), st.just("trades"), DAYS),
+    st.tuples(st.just("upsert"), st.just("trades"), TRADES),
+)
+
+
+class Boom(Exception):
+    """A transaction, or a listener, that goes wrong."""
+
+
+class Faulty(Recorder):
+    """Raises when it is told of its n-th transaction."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self._left = left
+
+    def transaction_started(self, epoch: int, info: ge.TransactionInfo) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Boom
+        super().transaction_started(epoch, info)
+
+
+class Heard:
+    """A registration, what its listener heard, and what it has to hear."""
+
+    def __init__(self, view: View, registration: ge.Registration, recorder: Recorder, begun: int) -> None:
+        self.view, self.registration, self.recorder, self.begun = view, registration, recorder, begun
+
+    def check(self, history: History, journal: list[tuple[str, int, str]], *, all_of_it: bool) -> None:
+        """Compare with the oracle; if not `all_of_it`, what was heard may stop early."""
+        told = [one for one in self.recorder.told if not one.info.initial]
+        branch = self.registration.options.branch
+        wanted = [one for one in journal[self.begun :] if branch in (None, one[0])]
+        heard = [(one.branch, one.epoch, one.end) for one in told]
+        assert heard == (wanted if all_of_it else wanted[: len(heard)])
+        for one in self.recorder.told:
+            if one.end == "transaction_committed":
+                self._check(history, one)
+
+    def _check(self, history: History, told: Told) -> None:
+        state = history.state(told.branch, told.epoch)
+        if not told.info.initial:
+            before, state, steps = history.commits[told.epoch]
+            assert sorted(map(plain, told.calls), key=repr) == calls_for(self.view, before, state, steps)
+        known = sorted(self.recorder.states[told.branch, told.epoch].elements(), key=repr)
+        assert known == sorted(self.view.lines(state).values(), key=repr)
+
+
+def plain(call: tuple[Any, ...]) -> tuple[str, Any, list[Any]]:
+    name, partition, *batches = call
+    rows = list(zip(*batches, strict=True)) if len(batches) == 2 else batches[0] if batches else []
+    return name, partition, sorted(rows, key=repr)
+
+
+class StreamsEqualOracle(RuleBasedStateMachine):
+    @initialize()
+    def start(self) -> None:
+        self.session = ge.Session(backend="cpu", retention=ge.RetentionPolicy(epochs=8))
+        create_tables(self.session)
+        self.history = History()
+        self.journal = self.history.ended
+        self.heard: list[Heard] = []
+        self.over: list[tuple[Heard, int]] = []
+        """Registrations that have ended, and how long the journal was."""
+
+    # -- transactions -----------------------------------------------------------------------------------------------
+
+    @rule(steps=CLEARING_FIRST, fails=st.booleans(), pick=st.integers(0, 9))
+    def transact(self, steps: list[Step], fails: bool, pick: int) -> None:
+        branch = self._branch(pick)
+        before = self.history.state(branch)
+        with suppress(Boom), self.session.start_transaction(branch) as transaction:
+            perform(self.session, before, steps)
+            if fails and pick % 2:
+                raise Boom
+        if transaction.report is None:
+            self.journal.append((branch, self.history.epoch + 1, "transaction_rolled_back"))
+        elif applied(before, steps) != before:
+            self.history.commit(branch, transaction.report.epoch, steps)
+
+    @rule(pick=st.integers(0, 9), back=st.integers(0, 4))
+    @precondition(lambda self: len(self.history.states) < 4)
+    def branch_off(self, pick: int, back: int) -> None:
+        parent, name = self._branch(pick), f"b{len(self.history.states)}"
+        epoch = max(self.history.epoch - back, self.history.states[parent][0][0])
+        with suppress(ge.errors.EpochNotRetainedError):
+            self.session.branches.create(name, parent, epoch)
+            self.history.fork(name, parent, self.session.branches[name].fork_epoch)
+
+    @rule()
+    def compact(self) -> None:
+        self.session.compact()
+
+    # -- listeners --------------------------------------------------------------------------------------------------
+
+    @rule(view=st.sampled_from(VIEWS), pick=st.none() | st.integers(0, 9), dictionarized=st.booleans())
+    @precondition(lambda self: len(self.heard) < 5)
+    def attach(self, view: View, pick: int | None, dictionarized: bool) -> None:
+        branch = None if pick is None else self._branch(pick)
+        self._register(view, Recorder(), ge.StreamOptions(branch=branch, dictionarized=dictionarized))
+
+    @rule(view=st.sampled_from(VIEWS), left=st.integers(0, 5))
+    @precondition(lambda self: len(self.heard) < 5)
+    def attach_one_that_will_fail(self, view: View, left: int) -> None:
+        self._register(view, Faulty(left), ge.StreamOptions())
+
+    @rule(view=st.sampled_from(VIEWS), pick=st.none() | st.integers(0, 9), back=st.integers(0, 12))
+    @precondition(lambda self: len(self.heard) < 5)
+    def resume(self, view: View, pick: int | None, back: int) -> None:
+        epoch = max(0, self.history.epoch - back)
+        branch = None if pick is None else self._branch(pick)
+        known = {name: view.lines(self.history.state(name, epoch)).values() for name in self.history.known_at(epoch)}
+        begun = sum(at <= epoch for _, at, _ in self.journal)
+        if epoch >= self.session.database.streamer.statistics().log.since:
+            self._register(view, Recorder(known), ge.StreamOptions(branch=branch), epoch, begun)
+        else:
+            with pytest.raises(ge.errors.EpochNotRetainedError):
+                self._register(view, Recorder(known), ge.StreamOptions(branch=branch), epoch, begun)
+
+    @rule(pick=st.integers(0, 9))
+    @precondition(lambda self: self.heard)
+    def unregister(self, pick: int) -> None:
+        one = self.heard.pop(pick % len(self.heard))
+        one.registration.unregister()
+        one.check(self.history, self.journal, all_of_it=False)
+
+    @rule()
+    def settle(self) -> None:
+        for one in list(self.heard):
+            reached = one.registration.wait_for(self.history.epoch, TIMEOUT)
+            if one.registration.error is None:
+                assert reached
+                one.check(self.history, self._told_by_now(one), all_of_it=True)
+                continue
+            assert isinstance(one.registration.error, Boom)
+            assert ended(one.registration)
+            one.check(self.history, self.journal, all_of_it=False)
+            self.heard.remove(one)
+
+    def teardown(self) -> None:
+        if hasattr(self, "session"):
+            try:
+                self.settle()
+            finally:
+                self.session.close()
+
+    # -- how --------------------------------------------------------------------------------------------------------
+
+    def _branch(self, pick: int) -> str:
+        names = list(self.history.states)
+        return names[pick % len(names)]
+
+    def _register(
+        self,
+        view: View,
+        recorder: Recorder,
+        options: ge.StreamOptions,
+        epoch: int | None = None,
+        begun: int | None = None,
+    ) -> None:
+        query = self.session.database.prepare.list("trades", view.fields, view.where())
+        registration = self.session.database.streamer.register(query, recorder, options, epoch)
+        self.heard.append(Heard(view, registration, recorder, len(self.journal) if begun is None else begun))
+
+    def _told_by_now(self, one: Heard) -> list[tuple[str, int, str]]:
+        """Return the journal without rollbacks after the last commit, which may not have been told yet."""
+        committed = [place for place, (_, _, end) in enumerate(self.journal) if end == "transaction_committed"]
+        last = 1 + max(committed, default=-1)
+        heard = sum(not told.info.initial for told in one.recorder.told)
+        branch = one.registration.options.branch
+        extra = [told for told in self.journal[max(last, one.begun) :] if branch in (None, told[0])]
+        there = sum(branch in (None, told[0]) for told in self.journal[one.begun : max(last, one.begun)])
+        return [*self.journal[: max(last, one.begun)], *extra[: max(0, heard - there)]]
+
+
+TestStreamsEqualOracle = StreamsEqualOracle.TestCase
+TestStreamsEqualOracle.settings = settings(max_examples=40, stateful_step_count=30)
