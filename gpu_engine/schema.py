@@ -159,7 +159,11 @@ class Schema:
         """Refuse what cannot work: names of no column, a VECTOR in the key, a default of another type."""
         if not self.types:
             raise InvalidModelError("a table needs at least one column.")
+        if len(set(self.keys)) != len(self.keys):
+            raise InvalidModelError(f"a column comes twice in the key {list(self.keys)}.")
         for name, data_type in self.types.items():
+            if not name or not isinstance(name, str):
+                raise InvalidModelError(f"column name {name!r}: give a text with at least one character.")
             if not isinstance(data_type, DataType):
                 raise InvalidModelError(f"column {name!r}: {data_type!r} is no type. Use gpu_engine.LONG, STRING, ...")
         partitioning = () if self.partition_by is None else (self.partition_by,)

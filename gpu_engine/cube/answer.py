@@ -6,7 +6,7 @@ values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -192,12 +192,19 @@ def arrow_schema(query: Query) -> pa.Schema:
     """Return names and types of the columns of a query's answers; a name that is taken already gets a prefix."""
     fields: dict[str, pa.DataType] = {}
     for level in query.levels:
-        fields[level.name if level.name not in fields else f"{level.table}.{level.name}"] = level.type.arrow
+        path = level.reference.path
+        fields[_untaken(query, fields, level.name, f"{level.table}.{level.name}", path)] = level.type.arrow
     for name, measure in query.measures:
-        fields[name if name not in fields else f"measure.{name}"] = _arrow_type(measure.kind)
+        fields[_untaken(query, fields, name, f"measure.{name}")] = _arrow_type(measure.kind)
     if query.totals:
         fields[DEPTH] = pa.int8()
     return pa.schema(list(fields.items()))
+
+
+def _untaken(query: Query, taken: Iterable[str], *names: str) -> str:
+    """Return the first name that no column has; the last one if all are taken."""
+    reserved = {*taken, DEPTH} if query.totals else set(taken)
+    return next((name for name in names if name not in reserved), names[-1])
 
 
 @lru_cache(maxsize=1024)

@@ -107,7 +107,7 @@ class Cube:
     def _discover(self) -> None:
         """Make a single-level hierarchy of every column, not yet seen, that is not numeric or is part of a key."""
         with self._lock:
-            self._joins_seen = self.database.join_count
+            join_count = self.database.join_count
             for path in list(join_paths(self.database, self.root)):
                 if path in self._discovered:
                     continue
@@ -116,9 +116,11 @@ class Cube:
                 for column in store.columns.values():
                     if column.type.width is None and (not column.type.numeric or column.name in store.schema.keys):
                         level = self._level(Reference(path, column))
-                        name = level.name if level.name not in self._hierarchies else f"{level.table}.{level.name}"
-                        if not level.hierarchy and name not in self._hierarchies:
+                        names = (level.name, f"{level.table}.{level.name}", level.reference.path)
+                        name = next((name for name in names if name not in self._hierarchies), None)
+                        if not level.hierarchy and name is not None:
                             self._hierarchies[name] = [level]
+            self._joins_seen = join_count  # only now: other threads must not take a part for the whole
 
     def _define_measures(self) -> None:
         for name, data_type in self.fact.types.items():

@@ -160,7 +160,7 @@ class Hierarchy:
 
 
 class Levels(Mapping[str, Level]):
-    """Levels of a cube by column name, or by (table, column) where a name alone is not clear."""
+    """Levels of a cube by column name; where that is not clear by (table, column), or by the path of joins to it."""
 
     def __init__(self, hierarchies: Hierarchies) -> None:
         self._hierarchies = hierarchies
@@ -175,15 +175,22 @@ class Levels(Mapping[str, Level]):
         AmbiguousNameError
             If levels of several tables bear the name.
         """
+        levels = list(self._all())
         if isinstance(name, Level):
+            if any(level is name for level in levels):
+                return name
             name = (name.table, name.column)
-        table, column = name if isinstance(name, tuple) and len(name) == 2 else (None, name)
-        found = [level for level in self._all() if level.name == column and table in (None, level.table)]
+        parts = name if isinstance(name, tuple) else (name,)
+        shown = ".".join(map(str, parts))
+        found = []
+        if all(isinstance(part, str) for part in parts):
+            found = [level for level in levels if name in ((level.table, level.name), level.name, level.reference.path)]
         if not found:
-            shown = f"{table}.{column}" if table is not None else str(column)
             raise UnknownLevelError(shown, list(dict.fromkeys(self)), self._hierarchies.where)
         if len(found) > 1:
-            raise AmbiguousNameError("level", str(column), [repr((level.table, level.column)) for level in found])
+            pairs = [repr((level.table, level.name)) for level in found]
+            told_apart = pairs if len(set(pairs)) == len(pairs) else [repr(level.reference.path) for level in found]
+            raise AmbiguousNameError("level", shown, told_apart)
         return found[0]
 
     def __iter__(self) -> Iterator[str]:
@@ -217,7 +224,7 @@ class Hierarchies(MutableMapping[str, Hierarchy]):
         """Return a hierarchy; UnknownHierarchyError if there is none of that name."""
         try:
             return self._by_name[name]
-        except KeyError:
+        except (KeyError, TypeError):
             raise UnknownHierarchyError(str(name), self._by_name, self.where) from None
 
     def __setitem__(self, name: str, levels: Any) -> None:

@@ -16,11 +16,12 @@ from gpu_engine.backend.array_backend import ArrayBackend
 from gpu_engine.cube.aggregate import ROWS, Primitive
 from gpu_engine.cube.numbers import Numbers
 from gpu_engine.database.condition import Operand, Resolve
-from gpu_engine.database.expression import INTEGER, REAL, Expression, NumericKind, as_expression
+from gpu_engine.database.expression import INTEGER, REAL, Expression, NumericKind, as_expression, fits_int64
 from gpu_engine.errors import InvalidModelError
 from gpu_engine.storage.column import Values
+from gpu_engine.storage.table_store import TableStore
 
-__all__ = ["Aggregation", "CountRows", "Measure", "NamedMeasure", "agg"]
+__all__ = ["Aggregation", "CountRows", "Measure", "NamedMeasure", "agg", "as_measure", "refuse_strangers"]
 
 
 class Measure:
@@ -270,6 +271,24 @@ class Combination(Measure):
         return Values(values.data / 10.0**kind.scale, values.valid)
 
 
+def refuse_strangers(measure: Measure, root: TableStore) -> None:
+    """Refuse an expanded measure that reads columns which rows of `root` do not reach.
+
+    Raises
+    ------
+    InvalidModelError
+        If it does, because it was taken from a cube over another table.
+    """
+    for primitive in measure.primitives():
+        for reference in frozenset() if primitive.expression is None else primitive.expression.references():
+            column = root.columns.get(reference.column.name)
+            if reference.joins[0].source is not root if reference.joins else column is not reference.column:
+                raise InvalidModelError(
+                    f"a measure reads {reference.path!r}, which table {root.name!r} does not reach: it was taken from "
+                    "a cube over another table. Define it for this cube."
+                )
+
+
 def as_measure(value: object) -> Measure:
     """Return a number as a measure, and a measure as it is.
 
@@ -281,7 +300,7 @@ def as_measure(value: object) -> Measure:
     if isinstance(value, Measure):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return Number(value)
+        return Number(value if isinstance(value, float) or fits_int64(value) else float(value))
     if isinstance(value, Operand):
         raise InvalidModelError(f"{value!r} is a column, not a measure. Aggregate it: gpu_engine.agg.sum(...).")
     raise InvalidModelError(f"{value!r} is no measure. Use gpu_engine.agg.sum(...), a cube's measures, or numbers.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from gpu_engine.cube.measure import Measure, NamedMeasure, as_measure
+from gpu_engine.cube.measure import Measure, NamedMeasure, as_measure, refuse_strangers
 from gpu_engine.errors import InvalidModelError, UnknownMeasureError
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Measures(MutableMapping[str, Measure]):
         Raises
         ------
         InvalidModelError
-            If it is no measure, sums something not numeric, or would be defined by way of itself.
+            If it is no measure, sums something not numeric, would be defined by way of itself, or uses a measure of
+            another cube that reads what this one does not reach.
         UnknownColumnError, AmbiguousNameError
             If a column is not found, or not clear.
         """
@@ -46,6 +47,7 @@ class Measures(MutableMapping[str, Measure]):
             bound = bound.substitute(name, self._definitions[name])
         if name in bound.names():
             raise InvalidModelError(f"measure {name!r} would be defined by way of itself.")
+        refuse_strangers(bound.expand(), self._cube.root)
         self._definitions = {**self._definitions, name: bound}
 
     def __delitem__(self, name: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_engine.cube.aggregate import Primitive
 from gpu_engine.cube.hierarchy import Level
-from gpu_engine.cube.measure import Measure, NamedMeasure
+from gpu_engine.cube.measure import Measure, NamedMeasure, refuse_strangers
 from gpu_engine.database.connective import Condition, without_parameters
 from gpu_engine.database.join import Reference
 from gpu_engine.errors import EngineError, InvalidQueryError
@@ -69,6 +69,9 @@ def compile_query(
     if not measures:
         problems.append(InvalidQueryError([f"name at least one measure. There are: {', '.join(cube.measures)}."]))
     named = [attempt(lambda one: _measure(cube, one), measure) for measure in measures]
+    names = [one[0] for one in named if one is not None]
+    if len(set(names)) != len(names):
+        problems.append(InvalidQueryError([f"a measure comes twice in {names}."]))
     found = [attempt(cube.levels.__getitem__, level) for level in levels]
     present = [level for level in found if level is not None]
     if len({level.reference for level in present}) != len(present):
@@ -86,7 +89,9 @@ def _measure(cube: Cube, given: Any) -> tuple[str, Measure]:
     if isinstance(given, str):
         return given, cube.measures[given].expand()
     if isinstance(given, NamedMeasure):
-        return given.name, given.expand()
+        measure = given.expand()
+        refuse_strangers(measure, cube.root)
+        return given.name, measure
     raise InvalidQueryError([f"{given!r} is no measure of cube {cube.name!r}. Assign it to cube.measures[...] first."])
 
 

@@ -126,6 +126,8 @@ class Database:
             If the join is mandatory and a row of the source has no match.
         """
         with self.writing():
+            if target not in self.joins:
+                raise InvalidJoinError(f"table {target.name!r} belongs to another session. Join tables of one session.")
             check_join(source, target, on)
             if name in source.columns or any(join.name == name for join in self.joins[source]):
                 raise DuplicateNameError(f"column or join of table {source.name!r}", name)

@@ -282,6 +282,11 @@ _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+def fits_int64(value: int) -> bool:
+    """Return whether arrays of integers can hold the value."""
+    return -(2**63) <= value < 2**63
+
+
 def as_expression(value: object) -> Expression:
     """Return a number as a literal, and an expression as it is.
 
@@ -293,5 +298,5 @@ def as_expression(value: object) -> Expression:
     if isinstance(value, Expression):
         return value
     if isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool):
-        return Literal(value)
+        return Literal(float(value) if isinstance(value, int) and not fits_int64(value) else value)
     raise InvalidModelError(f"{value!r} cannot be part of an expression. Use columns and numbers.")

@@ -82,6 +82,8 @@ def keys_to_columns(table: str, schema: Schema, keys: Iterable[Any]) -> dict[str
     """
     if not schema.keys:
         raise InvalidRowError(table, 0, "the table has no key. Drop rows by a condition instead.")
+    if isinstance(keys, str | Mapping):
+        keys = [keys]
     parts: list[tuple[Any, ...]] = []
     for place, key in enumerate(keys):
         if isinstance(key, Mapping):

@@ -8,7 +8,7 @@ import pytest
 
 import gpu_engine as ge
 
-pytest.register_assert_rewrite("tests.engine.answers")
+pytest.register_assert_rewrite("tests.engine.answers", "tests.engine.mistakes")
 
 
 @dataclass

@@ -90,7 +90,7 @@ def applied(state: State, steps: Sequence[Step]) -> State:
         if name == "upsert":
             rows.update({row[0]: row for row in given})
         elif name == "update":
-            rows.update({key: (*rows[key][:3], qty) for key, qty in given.items() if key in rows})
+            rows.update({key: (*rows[key][:3], qty) for key, qty in given.items()})
         elif name == "drop_keys":
             tables[table] = {key: row for key, row in rows.items() if key not in given}
         elif name == "drop_below":
@@ -103,16 +103,26 @@ def applied(state: State, steps: Sequence[Step]) -> State:
     return tables
 
 
-def perform(session: ge.Session, state: State, steps: Sequence[Step]) -> None:
-    """Ask the engine for the same; `state` is what the branch holds."""
+def possible(state: State, steps: Sequence[Step]) -> list[Step]:
+    """Return the operations without updates of rows that will not be there."""
+    found: list[Step] = []
+    for name, table, given in steps:
+        if name == "update":
+            given = {key: value for key, value in given.items() if key in state[table]}
+        if name != "update" or given:
+            found.append((name, table, given))
+            state = applied(state, found[-1:])
+    return found
+
+
+def perform(session: ge.Session, steps: Sequence[Step]) -> None:
+    """Ask the engine for the operations."""
     for name, table, given in steps:
         target = session.tables[table]
         if name == "upsert":
             target.append(*given)
         elif name == "update":
-            known = [{"id": key, "qty": qty} for key, qty in given.items() if key in state[table]]
-            if known:
-                target.update(known)
+            target.update([{"id": key, "qty": qty} for key, qty in given.items()])
         elif name == "drop_keys":
             target.drop(keys=list(given))
         elif name == "drop_below":
@@ -121,7 +131,6 @@ def perform(session: ge.Session, state: State, steps: Sequence[Step]) -> None:
             target.drop_partition(given)
         else:
             target.truncate()
-        state = applied(state, [(name, table, given)])
 
 
 def calls_for(view: View, before: State, after: State, steps: Sequence[Step]) -> list[tuple[str, Any, list[Any]]]:

@@ -148,6 +148,14 @@ class TestMeasures:
         answer = shop.cube.query(revenue, "quantity.SUM", mode="arrow")
         assert answer.to_pylist() == [{"Revenue": 250.0, "quantity.SUM": 60}]
 
+    def test_combine_with_numbers_of_any_size(self, session: ge.Session) -> None:
+        table = session.create_table("t", types={"x": ge.LONG})
+        table.append((2,))
+        cube = session.create_cube(table)
+        cube.measures["a"] = ge.agg.sum(table["x"] * 10**30)
+        cube.measures["b"] = cube.measures["x.SUM"] * 10**30
+        assert cells(cube, "a", "b") == {(): (2e30, 2e30)}
+
     def test_can_be_deleted_while_nothing_uses_them(self, shop: Shop) -> None:
         measures = shop.cube.measures
         measures["twice"] = 2 * measures["Revenue"]
@@ -245,6 +253,15 @@ class TestAnswers:
             "a": (1.5, 2, 1),
             "b": (9.0, 9, 1),
         }
+
+    def test_name_every_column_once(self, session: ge.Session) -> None:
+        table = session.create_table("t", types={"__depth__": ge.STRING, "n": ge.STRING, "x": ge.LONG})
+        table.append(("a", "b", 1))
+        cube = session.create_cube(table)
+        cube.measures["n"] = ge.agg.sum(table["x"])
+        answer = cube.query("n", levels=["__depth__", "n"], totals=True, mode="arrow")
+        assert answer.schema.names == ["t.__depth__", "n", "measure.n", "__depth__"]
+        assert answer.to_pylist()[2] == {"t.__depth__": "a", "n": "b", "measure.n": 1, "__depth__": 2}
 
     def test_another_mode_is_refused(self, shop: Shop) -> None:
         with pytest.raises(ge.errors.InvalidQueryError, match=r"'polars'.*'pandas' or 'arrow'"):

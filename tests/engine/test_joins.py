@@ -171,6 +171,20 @@ class TestSeveralJoinsToOneTable:
             ("Italy", "Corsica"): 10,
         }
 
+    def test_may_share_what_lies_behind_their_table(self, flights: ge.Cube, session: ge.Session) -> None:
+        countries = session.create_table("countries", types={"id": ge.STRING, "continent": ge.STRING}, keys=["id"])
+        session.tables["airports"].join(countries, on={"country": "id"})
+        session.tables["flights"].join(session.tables["airports"], on={"end": "code"}, name="third")
+        countries.append(("France", "Europe"), ("Italy", "South"))
+        with pytest.raises(ge.errors.AmbiguousNameError, match=r"from\.countries\.continent.*to\.countries\.continent"):
+            flights.levels["continent"]
+        paths = [f"{join}.countries.continent" for join in ("from", "to", "third")]
+        levels = [flights.levels[path] for path in paths]
+        assert len({level.hierarchy for level in levels}) == 3
+        expected = {("Europe", "South", "South"): 100, ("South", "Europe", "Europe"): 10, ("Europe",) * 3: 1}
+        assert cells(flights, "seats.SUM", levels=levels) == expected
+        assert cells(flights, "seats.SUM", levels=paths) == expected
+
     def test_make_a_column_of_the_table_ambiguous_in_a_measure(self, flights: ge.Cube, session: ge.Session) -> None:
         with pytest.raises(ge.errors.AmbiguousNameError, match=r"from\.country.*to\.country"):
             flights.measures["n"] = ge.agg.count(session.tables["airports"]["country"])

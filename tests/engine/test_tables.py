@@ -202,6 +202,11 @@ class TestDrop:
     def test_by_keys_passes_over_unknown_ones(self, cities: ge.Table) -> None:
         assert report_of(cities.drop(keys=["Rome", "Oslo", "Rome"])) == ge.TableReport(removed=1)
 
+    def test_by_keys_takes_one_key_alone(self, cities: ge.Table) -> None:
+        cities.drop(keys="Rome")
+        cities.drop(keys={"Name": "Paris"})
+        assert len(cities) == 0
+
     def test_by_condition_works_without_a_key(self, shop: Shop) -> None:
         shop.sales.drop(shop.sales["quantity"] >= 20)
         assert [row["ProductId"] for row in rows(shop.sales)] == ["P1"]

@@ -102,10 +102,11 @@ QUESTIONS: tuple[Question, ...] = (
     Question(("product.Color", "Region"), totals=True),
     Question(("product.line.Sector",)),
     Question(()),
-    Question(("Product", "Day"), ("cents.SUM", "Priced"), filter="not in s0"),
+    Question(("Product", "Day"), ("cents.SUM", "Priced", "Largest", "Least worth"), filter="not in s0", totals=True),
     Question(("Region",), newest_day=True),
     Question(("product.Color",), ("contributors.COUNT",), totals=True, newest_day=True),
     Question((), SUMS, newest_day=True),
+    Question(("product.Line", "Region"), ("Largest", "Worth"), filter="north or nowhere", newest_day=True),
 )
 """Live ones: each keeps a provider of its own."""
 ASKED: tuple[Question, ...] = (
