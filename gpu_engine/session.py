@@ -256,8 +256,7 @@ class Session:
         Raises
         ------
         BadFileError
-            If a file is gone or has changed for the worse; tables loaded before stay loaded, the others can be tried
-            again.
+            If a file is gone or has changed for the worse; tables loaded before stay so, the others can be tried again.
         """
         self._files.load_rest()
 
