@@ -325,8 +325,6 @@ class Session:
             If the table or the mode does not exist.
         """
         fact = self._tables[fact_table] if isinstance(fact_table, str) else fact_table
-        if self._tables.get(fact.name) is not fact:
-            raise InvalidModelError(f"table {fact.name!r} belongs to another session. Give one of this session.")
         with self._lock:
             self._refuse_if_closed()
             name = name or fact.name

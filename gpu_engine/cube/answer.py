@@ -62,18 +62,29 @@ class Answer:
         """Return the cells in the order of the levels, a total before what it sums up, N/A last."""
         if not self.codes or len(self) < 2:
             return self
+        return self.take(self._order(self.codes, self.depth))
+
+    def in_order(self, places: Array) -> Array:
+        """Return the (k,) places in the order that `sorted` would give their cells."""
+        if not self.codes or len(places) < 2:
+            return places
+        depth = None if self.depth is None else self.depth[places]
+        return places[self._order([codes[places] for codes in self.codes], depth)]
+
+    def _order(self, codes_of_levels: Sequence[Array], depth: Array | None) -> Array:
         xp = self.backend.xp
-        keys = []
-        for place, (level, codes) in enumerate(zip(self.query.levels, self.codes, strict=True)):
-            rank = level.ranks()[codes + 1] + 1
-            keys.append(rank if self.depth is None else xp.where(self.depth > place, rank, 0))
-        bits = [(len(level.ranks()) + 1).bit_length() for level in self.query.levels]
+        keys, bits = [], []
+        for place, (level, codes) in enumerate(zip(self.query.levels, codes_of_levels, strict=True)):
+            ranks = level.ranks()
+            rank = ranks.take(codes + 1) + 1
+            keys.append(rank if depth is None else xp.where(depth > place, rank, 0))
+            bits.append((len(ranks) + 1).bit_length())
         if sum(bits) > 63:
-            return self.take(xp.lexsort(xp.stack(keys[::-1])))
+            return xp.lexsort(xp.stack(keys[::-1]))
         packed = keys[0]
         for key, width in zip(keys[1:], bits[1:], strict=True):
             packed = (packed << width) | key
-        return self.take(xp.argsort(packed))
+        return xp.argsort(packed)
 
     def to_arrow(self, epoch: int | None = None, branch: str = "") -> pa.Table:
         """Return level columns, then measure columns, then the depth if there are totals; N/A is null.

@@ -46,7 +46,7 @@ class CellChange:
 def snapshot(answer: Answer, epoch: int, branch: str) -> CellChange:
     """Return all cells of an answer as a change that makes what was known before void."""
     nothing = no_cells(answer.query)
-    return CellChange(epoch, None, branch, True, _table(answer), nothing, nothing, nothing)
+    return CellChange(epoch, None, branch, True, answer.sorted().to_arrow(), nothing, nothing, nothing)
 
 
 def difference(
@@ -67,13 +67,11 @@ def difference(
     differs = xp.zeros(len(old), dtype="bool")
     for left, right in zip(old.values, new.values, strict=True):
         differs |= _different(left, right)
-    added, removed = new.take(xp.flatnonzero(now & ~was)), old.take(xp.flatnonzero(was & ~now))
-    places = xp.flatnonzero(was & now & differs)
-    if not (len(added) or len(removed) or len(places)):
+    come, gone, places = xp.flatnonzero(now & ~was), xp.flatnonzero(was & ~now), xp.flatnonzero(was & now & differs)
+    if not (len(come) or len(gone) or len(places)):
         return None
+    places = new.in_order(places)
     changed, changed_from = new.take(places), old.take(places)
-    order = _order(changed)
-    changed, changed_from = changed.take(order), changed_from.take(order)
     members = changed.level_columns()
     begin, end = epochs
     return CellChange(
@@ -81,10 +79,10 @@ def difference(
         begin,
         branch,
         False,
-        _table(added),
+        _table(new, come),
         changed.to_arrow_with(members),
         changed_from.to_arrow_with(members),
-        _table(removed),
+        _table(old, gone),
     )
 
 
@@ -105,12 +103,5 @@ def _different(old: Values, new: Values) -> Array:
     return (data & was & now) | (was != now)
 
 
-def _table(answer: Answer) -> pa.Table:
-    return answer.sorted().to_arrow() if len(answer) else no_cells(answer.query)
-
-
-def _order(answer: Answer) -> Array:
-    """Return the places of the cells in the order of the levels."""
-    numbered = Values(answer.backend.xp.arange(len(answer)), None)
-    one = Answer(answer.backend, answer.query, answer.codes, answer.depth, (numbered,))
-    return one.sorted().values[0].data
+def _table(answer: Answer, places: Array) -> pa.Table:
+    return answer.take(answer.in_order(places)).to_arrow() if len(places) else no_cells(answer.query)

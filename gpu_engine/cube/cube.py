@@ -45,6 +45,8 @@ class Cube:
     def __init__(self, name: str, fact: Table, database: Database, mode: str, report_failure: ReportFailure) -> None:
         if mode not in ("auto", "manual"):
             raise InvalidModelError(f"mode {mode!r}: use 'auto' or 'manual'.")
+        if fact.store not in database.joins:
+            raise InvalidModelError(f"table {fact.name!r} belongs to another session. Give one of this session.")
         self.name, self.fact, self.database = name, fact, database
         self.root = fact.store
         self.resolve: Resolve = resolver(database, self.root)

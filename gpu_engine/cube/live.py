@@ -250,6 +250,8 @@ class LiveQuery:
                 self._progress.notify_all()
 
     def _advance(self, epoch: int) -> None:
+        if epoch == self._delivered:
+            return
         with self._progress:
             self._delivered = epoch
             self._progress.notify_all()

@@ -188,11 +188,10 @@ class AggregateProvider:
         table.cover()
         before = table.numbers.take(contribution.places)
         after, lost = self._after(contribution, before)
-        again = self.backend.xp.flatnonzero(lost)
-        if len(again):
+        for primitives, cells in lost.items():
             if by_cell is None:
                 by_cell = self._index_rows(commit.before, table)
-            after.put(again, self._read_again(commit, table, by_cell, contribution, again))
+            self._read_again(commit, table, by_cell, contribution, primitives, after, cells)
         record = CellsMoved(commit.epoch, table, contribution.places, before, after)
         entries = contribution.entries() if by_cell is not None else None
         return lambda: self._publish(record, by_cell, entries)
@@ -204,26 +203,35 @@ class AggregateProvider:
             by_cell = self._by_cell = by_cell.compacted(rows.alive_rows())
         return by_cell
 
-    def _after(self, contribution: Contribution, before: Numbers) -> tuple[Numbers, Array]:
-        """Return the numbers of the touched cells after the commit, and (k,) bool: which must be read again."""
+    def _after(self, contribution: Contribution, before: Numbers) -> tuple[Numbers, dict[tuple[Primitive, ...], Array]]:
+        """Return the numbers of the touched cells after the commit, and which of them must be read again where.
+
+        An extreme must if the rows that left may have held it; a sum if it is not finite: what made it so may be gone.
+        """
         xp, layout = self.backend.xp, self._layout
         after = before.copy()
-        lost = xp.zeros(len(contribution), dtype="bool")
         integers, floats = _linear(layout.integers), _linear(layout.floats)
         added, counted = contribution.sums(floats, integers)
         after.integers[:, : len(integers)] += counted
+        broken = lost = None
         if floats:
             sums = after.floats[:, : len(floats)]
             sums += added
             if not self.backend.scalar(xp.isfinite(sums.sum())):
-                lost |= ~xp.isfinite(sums).all(axis=1)
+                broken = ~xp.isfinite(sums).all(axis=1)
         for primitive in self._extremes:
             entering, leaving = contribution.entering(primitive), contribution.leaving(primitive)
             held = before[primitive]
             after[primitive][:] = primitive.combine(self.backend, held, entering)
-            lost |= ~_beyond(primitive, held, leaving) & ~_reaches(primitive, entering, held)
+            gone = ~_beyond(primitive, held, leaving) & ~_reaches(primitive, entering, held)
+            lost = gone if lost is None else lost | gone
         self._clear_empty(after)
-        return after, lost & (after.rows > 0)
+        again = {}
+        for primitives, marks in ((self._extremes, lost), (floats, broken)):
+            cells = xp.flatnonzero(marks & (after.rows > 0)) if marks is not None else ()
+            if len(cells):
+                again[tuple(primitives)] = cells
+        return after, again
 
     def _clear_empty(self, after: Numbers) -> None:
         """Let cells without values hold exactly what they held before they had any."""
@@ -243,28 +251,36 @@ class AggregateProvider:
         return by_cell.readdressed(scanned.addressing, table.addressing) if self.levels else by_cell
 
     def _read_again(
-        self, commit: Commit, table: CellTable, by_cell: RowsByCell, contribution: Contribution, again: Array
-    ) -> Numbers:
-        """Return the numbers of touched cells `again` from all their rows after the commit.
+        self,
+        commit: Commit,
+        table: CellTable,
+        by_cell: RowsByCell,
+        contribution: Contribution,
+        primitives: Sequence[Primitive],
+        after: Numbers,
+        cells: Array,
+    ) -> None:
+        """Set primitives of (k,) touched cells in `after` from all rows that lie in them after the commit.
 
         Rows that the commit does not move are read as they were before it, the others as they are after it.
         """
-        self._cells_reread += len(again)
-        wanted = contribution.places[again]
+        self._cells_reread += len(cells)
+        wanted = contribution.places[cells]
         before, moves = commit.before.table(self._root), contribution.moves
         gone = self.backend.xp.zeros(before.row_count, dtype="bool")
         gone[moves.old] = True
         rows = by_cell.find(wanted, table.size)
         rows = rows[before.alive(rows) & ~gone[rows]]
-        still = self._aggregate(FlatView(commit.before, self._root), rows, table, wanted)
         entering = contribution.rows_entering(wanted)
-        fresh = self._aggregate(FlatView(commit.after, self._root), entering, table, wanted)
-        for primitive in self._layout.primitives:
-            fresh[primitive][:] = primitive.combine(self.backend, still[primitive], fresh[primitive])
-        return fresh
+        still = self._aggregates(FlatView(commit.before, self._root), rows, table, wanted, primitives)
+        fresh = self._aggregates(FlatView(commit.after, self._root), entering, table, wanted, primitives)
+        for primitive, old, new in zip(primitives, still, fresh, strict=True):
+            after[primitive][cells] = primitive.combine(self.backend, old, new)
 
-    def _aggregate(self, view: FlatView, numbers: Array, table: CellTable, wanted: Array) -> Numbers:
-        """Return the aggregates of (k,) ascending places over those of (n,) rows that lie in them."""
+    def _aggregates(
+        self, view: FlatView, numbers: Array, table: CellTable, wanted: Array, primitives: Sequence[Primitive]
+    ) -> list[Array]:
+        """Return (k,) aggregates of (k,) ascending places over those of (n,) rows that lie in them."""
         rows = view.rows(numbers)
         places = place_rows(table.addressing, rows, self.levels)
         group_of = self.backend.xp.minimum(self.backend.xp.searchsorted(wanted, places), len(wanted) - 1)
@@ -273,10 +289,7 @@ class AggregateProvider:
             here &= self.condition.mask(rows)
         kept = self.backend.xp.flatnonzero(here)
         rows, group_of = view.rows(numbers[kept]), group_of[kept]
-        result = self._layout.empty(self.backend, len(wanted))
-        for primitive in self._layout.primitives:
-            result[primitive][:] = primitive.merge(self.backend, primitive.values(rows), group_of, len(wanted))
-        return result
+        return [one.merge(self.backend, one.values(rows), group_of, len(wanted)) for one in primitives]
 
     def _publish(self, record: CellsMoved, by_cell: RowsByCell | None, entries: tuple[Array, Array] | None) -> None:
         self._history.add(record)

@@ -39,7 +39,10 @@ class RowsByCell:
     def find(self, cells: Array, size: int) -> Array:
         """Return the distinct rows, stale ones included, of (k,) distinct ascending cells below `size`."""
         _, entries = self._postings.find(self._cells.array, cells, size)
-        return self._backend.group(self._rows.buffer[entries].astype("int64")).keys
+        rows = self._backend.xp.sort(self._rows.buffer[entries])
+        first = self._backend.xp.ones(len(rows), dtype="bool")
+        first[1:] = rows[1:] != rows[:-1]
+        return rows[first].astype("int64")
 
     def prepare(self, size: int) -> None:
         """Sort what has been added, so that the next look-up need not."""

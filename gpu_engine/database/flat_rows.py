@@ -115,7 +115,7 @@ class FlatView:
             everyone = xp.arange(existing + 1)
             everyone[existing] = -1
             row_of = self._row_of_entity[join] = view.rows_of(everyone)
-        return row_of[entities]
+        return row_of.take(entities)
 
 
 class FlatRows:

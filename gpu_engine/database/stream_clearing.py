@@ -62,7 +62,8 @@ def cleared_by(commit: Commit, root: TableStore) -> Cleared | None:
         return None
     if any(isinstance(operation, Truncate) for operation in operations):
         return Cleared() if len(commit.before.table(root).alive_rows()) else None
-    return Cleared(tuple(operation for operation in operations if isinstance(operation, DropPartition)))
+    dropped = {operation.value: operation for operation in operations if isinstance(operation, DropPartition)}
+    return Cleared(tuple(dropped.values()))
 
 
 def rows_of(version: Version, root: TableStore, rules: Rules, within: Cleared | None = None) -> Iterator[Event]:

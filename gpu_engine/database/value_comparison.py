@@ -96,7 +96,7 @@ class ValueComparison(Condition):
         if rows.holds_values and not reference.column.coded:
             return self._among(rows.values(reference), rows.backend)
         codes = rows.codes(reference)
-        return self._table.of(self, reference, rows.backend)[codes + 1]
+        return self._table.of(self, reference, rows.backend).take(codes + 1)
 
     def holds(self, values: pa.Array, backend: ArrayBackend) -> Array:
         """Return (n,) bool: for which of (n,) values, none of them null, the comparison holds."""

@@ -94,7 +94,7 @@ class StringDictionary:
         of_distinct = self._backend.from_host(codes or [-1], "int32")
         indices = coded.indices if coded.indices.type == pa.int32() else coded.indices.cast(pa.int32())
         places, valid = self._backend.from_arrow(indices)
-        of_rows = of_distinct[places]
+        of_rows = of_distinct.take(places)
         return of_rows if valid is None else self._backend.xp.where(valid, of_rows, -1)
 
     def lookup(self, values: pa.Array) -> Array:

@@ -45,4 +45,4 @@ class Pointers:
         # Index -1 finds the last place, which no entity has.
         wanted = xp.zeros(size + 1, dtype="bool")
         wanted[entities] = True
-        return xp.flatnonzero(wanted[self._entities.buffer[:row_count]])
+        return xp.flatnonzero(wanted.take(self._entities.buffer[:row_count]))

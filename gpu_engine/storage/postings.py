@@ -1,7 +1,8 @@
 """Postings: for each code, the entries that carry it (an inverted index over an append-only array of codes).
 
-Floor 2. Entries are sorted by code once; those appended since form a tail that is searched as it is, until it has grown
-enough to sort again. So a look-up costs what it finds plus the tail, and keeping the index costs nothing at all.
+Floor 2. Entries are sorted by code; those appended since form a tail that is searched as it is, until it has grown
+enough to be sorted and merged in. So a look-up costs what it finds plus the tail, and keeping the index costs next to
+nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Postings:
         self._backend = backend
         self._entries: Array = backend.xp.zeros(0, dtype="int32")
         self._starts: Array = backend.xp.zeros(2, dtype="int64")
+        """(codes + 2,): where the entries of code -1, 0, 1, ... start in the sorted part, and its end."""
         self._sorted = 0
 
     @property
@@ -55,16 +57,26 @@ class Postings:
         return xp.concatenate([owners, tail_owners]), xp.concatenate([entries, tail_entries + self._sorted])
 
     def prepare(self, codes: Array, size: int) -> None:
-        """Sort the tail in if it has grown long."""
+        """Merge the tail into the sorted part if it has grown long."""
         tail = len(codes) - self._sorted
         if tail <= max(_TAIL, self._sorted // 4):
             return
         xp = self._backend.xp
-        shifted = codes.astype("int64") + 1
-        self._entries = self._backend.order_by_code(shifted, size + 1).astype("int32")
-        counts = self._backend.group_count(shifted, size + 1)
-        self._starts = xp.concatenate([xp.zeros(1, dtype="int64"), xp.cumsum(counts)])
-        self._sorted = len(codes)
+        shifted = codes[self._sorted :].astype("int64")
+        shifted += 1
+        order = self._backend.order_by_code(shifted, size + 1)
+        # An entry of the tail comes after all sorted ones of its code and after those of the tail before it.
+        starts = xp.full(size + 2, self._sorted, dtype="int64")
+        starts[: len(self._starts)] = self._starts
+        places = starts[1:].take(shifted.take(order))
+        places += xp.arange(tail)
+        entries = xp.empty(len(codes), dtype="int32")
+        is_sorted = xp.ones(len(codes), dtype="bool")
+        is_sorted[places] = False
+        entries[is_sorted] = self._entries
+        entries[places] = order + self._sorted
+        starts[1:] += xp.cumsum(self._backend.group_count(shifted, size + 1))
+        self._entries, self._starts, self._sorted = entries, starts, len(codes)
 
     def _find_sorted(self, wanted: Array) -> tuple[Array, Array]:
         xp = self._backend.xp
@@ -79,11 +91,11 @@ class Postings:
     def _find_tail(self, tail: Array, wanted: Array, size: int) -> tuple[Array, Array]:
         xp = self._backend.xp
         if size <= 4 * len(tail):
-            owner_of = xp.full(size + 1, -1, dtype="int64")
-            owner_of[wanted] = xp.arange(len(wanted))
-            owners = owner_of[tail]
-            entries = xp.flatnonzero(owners >= 0)
-            return owners[entries], entries
+            # Code -1 reads the last place, which is of no code.
+            is_wanted = xp.zeros(size + 1, dtype="bool")
+            is_wanted[wanted] = True
+            entries = xp.flatnonzero(is_wanted.take(tail))
+            return xp.searchsorted(wanted, tail[entries]), entries
         owners = xp.minimum(xp.searchsorted(wanted, tail), len(wanted) - 1)
         entries = xp.flatnonzero(wanted[owners] == tail)
         return owners[entries], entries

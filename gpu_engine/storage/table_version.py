@@ -99,7 +99,7 @@ class TableVersion:
         xp = self.rows.backend.xp
         # An entity that came after compaction has replaced this row store has no place in it.
         entities = xp.where(entities < self.rows.current.length, entities, -1)
-        rows = self.rows.current.buffer[xp.maximum(entities, 0)].astype("int64")
+        rows = self.rows.current.buffer.take(xp.maximum(entities, 0)).astype("int64")
         for branch, _ in reversed(self.lineage[:-1]):
             difference = self.rows.branches.get(branch)
             if difference is not None:

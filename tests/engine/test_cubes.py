@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pandas as pd
@@ -253,6 +254,31 @@ class TestAnswers:
             "a": (1.5, 2, 1),
             "b": (9.0, 9, 1),
         }
+
+    @pytest.mark.parametrize("totals", [False, True])
+    @pytest.mark.parametrize("names", [["s"], ["n"], ["d"], ["b"], ["t"], ["s", "n"], ["d", "b", "s"], ["n", "t", "d"]])
+    def test_show_the_same_in_pandas_as_in_arrow(self, session: ge.Session, names: list[str], totals: bool) -> None:
+        types = {"s": ge.STRING, "n": ge.LONG, "d": ge.LOCAL_DATE, "b": ge.BOOLEAN, "t": ge.TIMESTAMP, "x": ge.DOUBLE}
+        table = session.create_table("t", types=types)
+        for row in itertools.product(["a", "b", None], [3, -1, None], ["2024-01-02", None], [True, False, None]):
+            table.append((*row, None if row[1] is None else f"2024-01-0{2 + row[1]}T12:00:00", 1.5))
+        cube = session.create_cube(table)
+        cube.hierarchies["n"] = [table["n"]]
+        arrow = cube.query("x.SUM", "contributors.COUNT", levels=names, totals=totals, mode="arrow").to_pylist()
+        frame = cube.query("x.SUM", "contributors.COUNT", levels=names, totals=totals)
+        assert list(frame.index.names) == names
+        assert list(frame["x.SUM"]) == [row["x.SUM"] for row in arrow]
+        assert list(frame["contributors.COUNT"]) == [row["contributors.COUNT"] for row in arrow]
+        for place, name in enumerate(names):
+            for label, row in zip(frame.index.get_level_values(name), arrow, strict=True):
+                if row.get("__depth__", len(names)) <= place:
+                    assert label == "Total"
+                elif row[name] is None:
+                    assert label == "N/A" if name == "s" else pd.isna(label)
+                elif name == "d":
+                    assert label.date() == row[name]
+                else:
+                    assert label == row[name]
 
     def test_name_every_column_once(self, session: ge.Session) -> None:
         table = session.create_table("t", types={"__depth__": ge.STRING, "n": ge.STRING, "x": ge.LONG})

@@ -45,6 +45,7 @@ CLEARING_FIRST = st.lists(STEPS, min_size=1, max_size=4) | st.tuples(
     | st.tuples(st.just("drop_partition"), st.just("trades"), DAYS),
     st.tuples(st.just("upsert"), st.just("trades"), TRADES),
 )
+TRANSACTIONS = st.tuples(CLEARING_FIRST, st.sampled_from([False, False, False, True]), st.integers(0, 9))
 
 
 class Boom(Exception):
@@ -119,17 +120,22 @@ class StreamsEqualOracle(RuleBasedStateMachine):
         with self.session.start_transaction() as transaction:
             perform(self.session, FILLED)
         self.history.commit("master", transaction.report.epoch, FILLED)
+        for place, view in enumerate(VIEWS):
+            self._register(view, Scripted(self.gate if place % 2 else self.open), ge.StreamOptions())
 
     # -- transactions -----------------------------------------------------------------------------------------------
 
-    @rule(steps=CLEARING_FIRST, fails=st.booleans(), pick=st.integers(0, 9))
-    def transact(self, steps: list[Step], fails: bool, pick: int) -> None:
-        branch = self._branch(pick)
+    @rule(several=st.lists(TRANSACTIONS, min_size=1, max_size=6))
+    def transact(self, several: list[tuple[list[Step], bool, int]]) -> None:
+        for steps, fails, pick in several:
+            self._transact(steps, fails, self._branch(pick))
+
+    def _transact(self, steps: list[Step], fails: bool, branch: str) -> None:
         before = self.history.state(branch)
         steps = possible(before, steps)
         with suppress(Boom), self.session.start_transaction(branch) as transaction:
             perform(self.session, steps)
-            if fails and pick % 2:
+            if fails:
                 raise Boom
         if transaction.report is None:
             self.journal.append((branch, self.history.epoch + 1, "transaction_rolled_back"))
@@ -152,19 +158,19 @@ class StreamsEqualOracle(RuleBasedStateMachine):
     # -- listeners --------------------------------------------------------------------------------------------------
 
     @rule(view=st.sampled_from(VIEWS), pick=st.none() | st.integers(0, 9), gated=st.booleans())
-    @precondition(lambda self: len(self.heard) < 6)
+    @precondition(lambda self: len(self.heard) < 9)
     def attach(self, view: View, pick: int | None, gated: bool) -> None:
         branch = None if pick is None else self._branch(pick)
         options = ge.StreamOptions(branch=branch, dictionarized=pick == 0)
         self._register(view, Scripted(self.gate if gated else self.open), options)
 
     @rule(view=st.sampled_from(VIEWS), left=st.integers(0, 5))
-    @precondition(lambda self: len(self.heard) < 6)
+    @precondition(lambda self: len(self.heard) < 9)
     def attach_one_that_will_fail(self, view: View, left: int) -> None:
         self._register(view, Scripted(self.open, left), ge.StreamOptions())
 
     @rule(view=st.sampled_from(VIEWS), pick=st.none() | st.integers(0, 9), back=st.integers(0, 12))
-    @precondition(lambda self: len(self.heard) < 6)
+    @precondition(lambda self: len(self.heard) < 9)
     def resume(self, view: View, pick: int | None, back: int) -> None:
         epoch = max(0, self.history.epoch - back)
         branch = None if pick is None else self._branch(pick)

@@ -97,10 +97,10 @@ class World:
     def _upsert(self, table: ge.Table, frame: pd.DataFrame) -> None:
         report = table.load_pandas(frame)
         last = frame.drop_duplicates(list(table.keys), keep="last")
-        assert report is not None
-        told = report.tables[table.name]
-        assert told.duplicates == len(frame) - len(last)
-        assert told.added + told.updated + told.unchanged == len(last)
+        if report is not None:
+            told = report.tables[table.name]
+            assert told.duplicates == len(frame) - len(last)
+            assert told.added + told.updated + told.unchanged == len(last)
         self.database.execute(f"insert or replace into {table.name} from last")
 
     # -- asking -----------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_large_batches_equal_sql(world: World) -> None:
     for levels in LEVELS[:3]:
         world.cube.create_provider(levels, MEASURES)
     past: dict[int, list[dict[Any, Any]]] = {}
-    for turn in range(6):
+    for turn in range(7):
         world.upsert_trades(10_000)
         world.upsert_products(25)
         world.upsert_lines(2)
@@ -145,6 +145,18 @@ def test_large_batches_equal_sql(world: World) -> None:
                 ge.field("products.lines.sector") == "a",
                 "product in (select product from facts where sector = 'a')",
             )
+        if turn == 5:
+            with world.session.start_transaction():
+                world.upsert_products(50)
+                world.upsert_lines(6)
+                world.drop(
+                    world.trades,
+                    ge.field("products.lines.sector") == "b",
+                    "product in (select product from facts where sector = 'b')",
+                )
+                world.upsert_trades(3000)
+                world.drop(world.products, world.products["price"] < 40, "price < 40")
+                world.upsert_products(10)
         past[world.session.epoch] = [world.expected(levels) for levels in LEVELS]
         assert [world.answer(levels) for levels in LEVELS] == past[world.session.epoch]
     for epoch, expected in past.items():
