@@ -13,22 +13,19 @@ from gpu_engine.cube.measure import Measure, agg
 from gpu_engine.cube.plan import Explanation
 from gpu_engine.cube.provider import AggregateProvider
 from gpu_engine.database.branches import Branches, BranchInfo
-from gpu_engine.database.condition import Condition
 from gpu_engine.database.diff import TableDiff
-from gpu_engine.database.expression import field
-from gpu_engine.database.interface import DatabaseInterface, DatabaseStatistics
-from gpu_engine.database.join import Join
-from gpu_engine.database.parameter import ListType, Parameter, param
-from gpu_engine.database.prepared import PreparedQuery
-from gpu_engine.database.query_runner import QueryRunner
-from gpu_engine.database.registration import Registration
 from gpu_engine.database.report import CommitReport, TableReport
 from gpu_engine.database.retention import CompactionReport, Pin, RetentionPolicy
-from gpu_engine.database.stream_listener import StreamListener, StreamOptions, TransactionInfo
-from gpu_engine.database.streamer import StreamerStatistics
 from gpu_engine.database.table import Table
-from gpu_engine.database.table_statistics import ColumnStatistics, TableStatistics
 from gpu_engine.database.transaction import Transaction
+from gpu_engine.database_interface import DatabaseInterface, DatabaseStatistics
+from gpu_engine.expression.condition import Condition
+from gpu_engine.expression.expression import field
+from gpu_engine.expression.join import Join
+from gpu_engine.expression.parameter import ListType, Parameter, param
+from gpu_engine.query.prepared import PreparedQuery
+from gpu_engine.query.query_runner import QueryRunner
+from gpu_engine.query.table_statistics import ColumnStatistics, TableStatistics
 from gpu_engine.schema import (
     BOOLEAN,
     DECIMAL,
@@ -44,6 +41,9 @@ from gpu_engine.schema import (
 )
 from gpu_engine.session import Session
 from gpu_engine.statistics import SessionStatistics
+from gpu_engine.stream.listener import StreamListener, StreamOptions, TransactionInfo
+from gpu_engine.stream.registration import Registration
+from gpu_engine.stream.streamer import StreamerStatistics
 from gpu_engine.supervisor import BackgroundTask, Failure, Health
 
 __version__ = "0.1.0"

@@ -20,10 +20,10 @@ from gpu_engine.database.branch import MASTER
 from gpu_engine.database.branches import Branches
 from gpu_engine.database.database import Database
 from gpu_engine.database.diff import TableDiff, diff
-from gpu_engine.database.interface import DatabaseInterface
 from gpu_engine.database.retention import CompactionReport, Pin, RetentionPolicy
 from gpu_engine.database.table import Table
 from gpu_engine.database.transaction import Transaction, Transactions
+from gpu_engine.database_interface import DatabaseInterface
 from gpu_engine.errors import (
     DuplicateNameError,
     InvalidModelError,

@@ -12,9 +12,9 @@ from gpu_engine.cube.cube import Cube
 from gpu_engine.cube.provider import ProviderStatistics
 from gpu_engine.database.database import Database
 from gpu_engine.database.retention import CompactionReport
-from gpu_engine.database.streamer import Streamer, StreamerStatistics
 from gpu_engine.database.table import Table
 from gpu_engine.loading import Watch
+from gpu_engine.stream.streamer import Streamer, StreamerStatistics
 from gpu_engine.supervisor import Supervisor
 from loaders.watch import WatchStatistics
 

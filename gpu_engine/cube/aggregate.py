@@ -9,8 +9,8 @@ Source: Gray et al., Data Cube, 1997 (distributive and algebraic aggregates), ht
 from __future__ import annotations
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
-from gpu_engine.database.expression import INTEGER, Expression, NumericKind
-from gpu_engine.database.flat_rows import FlatRows
+from gpu_engine.expression.expression import INTEGER, Expression, NumericKind
+from gpu_engine.expression.flat_rows import FlatRows
 
 __all__ = ["ROWS", "Primitive"]
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.cube.cells import CellSet
 from gpu_engine.cube.query import Query
-from gpu_engine.database.expression import NumericKind
+from gpu_engine.expression.expression import NumericKind
 from gpu_engine.schema import LOCAL_DATE
 from gpu_engine.storage.column import Values, decode
 

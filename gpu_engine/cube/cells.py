@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.cube.addressing import Addressing, addressing_for
 from gpu_engine.cube.numbers import Layout, Numbers
-from gpu_engine.database.flat_rows import FlatRows
-from gpu_engine.database.join import Reference
+from gpu_engine.expression.flat_rows import FlatRows
+from gpu_engine.expression.join import Reference
 from gpu_engine.storage.column import Values
 
 __all__ = ["CellReader", "CellSet", "CellTable", "common_places", "paired_cells", "place_rows"]

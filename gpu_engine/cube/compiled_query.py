@@ -14,7 +14,7 @@ from gpu_engine.cube.answer import answer_of
 from gpu_engine.cube.plan import answer_cells
 from gpu_engine.cube.query import Query
 from gpu_engine.database.commit import Version
-from gpu_engine.database.parameter import ParameterType
+from gpu_engine.expression.parameter import ParameterType
 
 if TYPE_CHECKING:
     from gpu_engine.cube.cube import Cube

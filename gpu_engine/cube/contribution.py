@@ -13,9 +13,9 @@ from gpu_engine.cube.addressing import Addressing
 from gpu_engine.cube.aggregate import ROWS, Primitive
 from gpu_engine.cube.cells import place_rows
 from gpu_engine.database.commit import Commit, Moves
-from gpu_engine.database.condition import Condition
-from gpu_engine.database.flat_rows import FlatRows, FlatView
-from gpu_engine.database.join import Reference
+from gpu_engine.expression.condition import Condition
+from gpu_engine.expression.flat_rows import FlatRows, FlatView
+from gpu_engine.expression.join import Reference
 from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["Contribution", "MovedRows"]

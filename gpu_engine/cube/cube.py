@@ -25,13 +25,13 @@ from gpu_engine.cube.provider import AggregateProvider
 from gpu_engine.cube.query import Query, compile_query
 from gpu_engine.database.branch import MASTER
 from gpu_engine.database.commit import Version
-from gpu_engine.database.condition import Condition, Resolve
 from gpu_engine.database.database import Database
-from gpu_engine.database.expression import Field
-from gpu_engine.database.join import Reference
 from gpu_engine.database.resolve import join_paths, resolver
 from gpu_engine.database.table import Table
 from gpu_engine.errors import InvalidModelError, InvalidQueryError
+from gpu_engine.expression.condition import Condition, Resolve
+from gpu_engine.expression.expression import Field
+from gpu_engine.expression.join import Reference
 from gpu_engine.storage.column import decode
 
 __all__ = ["Cube"]

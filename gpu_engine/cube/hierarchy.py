@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.branch import MASTER
-from gpu_engine.database.condition import Operand, Resolve
-from gpu_engine.database.expression import Field
-from gpu_engine.database.join import Reference
 from gpu_engine.errors import AmbiguousNameError, InvalidModelError, UnknownHierarchyError, UnknownLevelError
+from gpu_engine.expression.condition import Operand, Resolve
+from gpu_engine.expression.expression import Field
+from gpu_engine.expression.join import Reference
 from gpu_engine.schema import DataType, arrow_scalar
 from gpu_engine.storage.column import Values
 
 if TYPE_CHECKING:
     from gpu_engine.cube.cube import Cube
-    from gpu_engine.database.flat_rows import RowReader
+    from gpu_engine.expression.flat_rows import RowReader
 
 __all__ = ["Hierarchies", "Hierarchy", "Level", "Levels"]
 

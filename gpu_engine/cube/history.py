@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.cube.cells import CellSet, CellTable, common_places
 from gpu_engine.cube.numbers import Numbers
-from gpu_engine.database.join import Reference
+from gpu_engine.expression.join import Reference
 
 __all__ = ["CellsMoved", "History", "merge_moves"]
 

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 from gpu_engine.backend.array_backend import ArrayBackend
 from gpu_engine.cube.aggregate import ROWS, Primitive
 from gpu_engine.cube.numbers import Numbers
-from gpu_engine.database.condition import Operand, Resolve
-from gpu_engine.database.expression import INTEGER, REAL, Expression, NumericKind, as_expression, fits_int64
 from gpu_engine.errors import InvalidModelError
+from gpu_engine.expression.condition import Operand, Resolve
+from gpu_engine.expression.expression import INTEGER, REAL, Expression, NumericKind, as_expression, fits_int64
 from gpu_engine.storage.column import Values
 from gpu_engine.storage.table_store import TableStore
 

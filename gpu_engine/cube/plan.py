@@ -17,7 +17,7 @@ from gpu_engine.cube.provider import AggregateProvider
 from gpu_engine.cube.query import Query
 from gpu_engine.cube.scan import scan
 from gpu_engine.database.commit import Version
-from gpu_engine.database.flat_rows import FlatView
+from gpu_engine.expression.flat_rows import FlatView
 
 if TYPE_CHECKING:
     from gpu_engine.cube.cube import Cube

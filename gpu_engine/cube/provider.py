@@ -22,10 +22,10 @@ from gpu_engine.cube.rows_by_cell import RowsByCell
 from gpu_engine.cube.scan import level_sizes, scan
 from gpu_engine.database.branch import MASTER
 from gpu_engine.database.commit import Commit, Moves, Version
-from gpu_engine.database.condition import Condition
 from gpu_engine.database.database import Database
-from gpu_engine.database.flat_rows import FlatView
-from gpu_engine.database.join import Join, Reference
+from gpu_engine.expression.condition import Condition
+from gpu_engine.expression.flat_rows import FlatView
+from gpu_engine.expression.join import Join, Reference
 from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["AggregateProvider", "ProviderStatistics"]

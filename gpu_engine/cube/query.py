@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from gpu_engine.cube.aggregate import Primitive
 from gpu_engine.cube.hierarchy import Level
 from gpu_engine.cube.measure import Measure, NamedMeasure, refuse_strangers
-from gpu_engine.database.connective import Condition, without_parameters
-from gpu_engine.database.join import Reference
 from gpu_engine.errors import EngineError, InvalidQueryError
+from gpu_engine.expression.connective import Condition, without_parameters
+from gpu_engine.expression.join import Reference
 
 if TYPE_CHECKING:
     from gpu_engine.cube.cube import Cube

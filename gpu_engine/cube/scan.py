@@ -11,9 +11,9 @@ from gpu_engine.backend.array_backend import Array
 from gpu_engine.cube.addressing import Addressing, addressing_for
 from gpu_engine.cube.cells import CellTable, place_rows
 from gpu_engine.cube.numbers import Layout
-from gpu_engine.database.condition import Condition
-from gpu_engine.database.flat_rows import FlatRows, FlatView
-from gpu_engine.database.join import Reference
+from gpu_engine.expression.condition import Condition
+from gpu_engine.expression.flat_rows import FlatRows, FlatView
+from gpu_engine.expression.join import Reference
 
 __all__ = ["CHUNK_ROWS", "add_rows", "level_sizes", "scan"]
 

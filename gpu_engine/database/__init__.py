@@ -1,1 +1,1 @@
-"""Floor 3: tables as users hold them, transactions, joins, conditions, and the one writer."""
+"""Floor 3: tables as users hold them, transactions, branches, and the one writer."""

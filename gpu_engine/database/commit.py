@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.draft import TableDraft
-from gpu_engine.database.flat_rows import Snapshot, TableView
-from gpu_engine.database.join import Join
 from gpu_engine.database.operation import Clearing
+from gpu_engine.expression.flat_rows import Snapshot, TableView
+from gpu_engine.expression.join import Join
 from gpu_engine.storage.pointers import Pointers
 from gpu_engine.storage.table_store import TableChange, TableStore
 from gpu_engine.storage.table_version import Lineage, TableVersion

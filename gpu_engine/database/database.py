@@ -17,7 +17,6 @@ from gpu_engine.database.commit import Commit, StagedVersion, Version
 from gpu_engine.database.draft import TableDraft
 from gpu_engine.database.follower import Follower, Observer
 from gpu_engine.database.integrity import check_commit, check_join_matches
-from gpu_engine.database.join import Join, check_join
 from gpu_engine.database.operation import Operation, clearings, merged
 from gpu_engine.database.report import CommitReport
 from gpu_engine.database.retention import Retention, RetentionPolicy
@@ -29,6 +28,7 @@ from gpu_engine.errors import (
     UnknownBranchError,
     UnknownTableError,
 )
+from gpu_engine.expression.join import Join, check_join
 from gpu_engine.schema import Schema
 from gpu_engine.storage.table_store import TableStore
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array
-from gpu_engine.database.join import Join
 from gpu_engine.database.report import TableReport
+from gpu_engine.expression.join import Join
 from gpu_engine.storage.column import Column, RowSelection, Values
 from gpu_engine.storage.table_store import TableChange, TableStore
 from gpu_engine.storage.table_version import TableVersion

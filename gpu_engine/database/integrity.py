@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.commit import Commit, Version
-from gpu_engine.database.flat_rows import Snapshot
-from gpu_engine.database.join import Join
 from gpu_engine.errors import MissingMatchError
+from gpu_engine.expression.flat_rows import Snapshot
+from gpu_engine.expression.join import Join
 from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["check_commit", "check_join_matches", "check_matches"]

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from gpu_engine.database.condition import Condition
 from gpu_engine.database.draft import TableDraft
-from gpu_engine.database.flat_rows import FlatView, Snapshot
 from gpu_engine.errors import InvalidRowError
+from gpu_engine.expression.condition import Condition
+from gpu_engine.expression.flat_rows import FlatView, Snapshot
 from gpu_engine.storage.table_store import TableStore
 
 __all__ = [

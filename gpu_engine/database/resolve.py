@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gpu_engine.database.connective import Condition, without_parameters
 from gpu_engine.database.database import Database
-from gpu_engine.database.expression import Field
-from gpu_engine.database.join import Join, Reference
 from gpu_engine.errors import AmbiguousNameError, InvalidModelError, InvalidQueryError, UnknownColumnError
+from gpu_engine.expression.connective import Condition, without_parameters
+from gpu_engine.expression.expression import Field
+from gpu_engine.expression.join import Join, Reference
 from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["bound_condition", "join_paths", "resolver"]

@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from gpu_engine.database.condition import Condition
 from gpu_engine.database.database import Database
-from gpu_engine.database.expression import Field
-from gpu_engine.database.flat_rows import FlatView
-from gpu_engine.database.join import Join
 from gpu_engine.database.operation import DropKeys, DropPartition, DropWhere, Operation, Truncate, Update, Upsert
 from gpu_engine.database.report import CommitReport
 from gpu_engine.database.resolve import bound_condition
@@ -34,6 +30,10 @@ from gpu_engine.errors import (
     InvalidRowError,
     UnknownColumnError,
 )
+from gpu_engine.expression.condition import Condition
+from gpu_engine.expression.expression import Field
+from gpu_engine.expression.flat_rows import FlatView
+from gpu_engine.expression.join import Join
 from gpu_engine.schema import DataType, arrow_scalar
 from gpu_engine.storage.table_store import TableStore
 

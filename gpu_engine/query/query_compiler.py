@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from gpu_engine.database.database import Database
-from gpu_engine.database.expression import Field, field
-from gpu_engine.database.join import Reference
 from gpu_engine.database.resolve import bound_condition, resolver
-from gpu_engine.database.row_query import DistinctQuery, KeyQuery, ListQuery
 from gpu_engine.database.table import Table
 from gpu_engine.errors import EngineError, InvalidQueryError
+from gpu_engine.expression.expression import Field, field
+from gpu_engine.expression.join import Reference
+from gpu_engine.query.row_query import DistinctQuery, KeyQuery, ListQuery
 from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["Fields", "QueryCompiler", "TableLike"]

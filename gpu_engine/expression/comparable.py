@@ -23,7 +23,7 @@ from gpu_engine.errors import TypeMismatchError
 from gpu_engine.schema import BOOLEAN, FLOAT, LOCAL_DATE, TIMESTAMP, DataType, arrow_scalar
 
 if TYPE_CHECKING:
-    from gpu_engine.database.condition import Operand
+    from gpu_engine.expression.condition import Operand
 
 __all__ = ["COMPARE", "ROUNDED_UP", "fitted", "place_of", "resting"]
 

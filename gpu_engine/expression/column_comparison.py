@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
-from gpu_engine.database.comparable import COMPARE, ROUNDED_UP, place_of
-from gpu_engine.database.connective import Condition, Resolve
-from gpu_engine.database.join import Reference
 from gpu_engine.errors import TypeMismatchError
+from gpu_engine.expression.comparable import COMPARE, ROUNDED_UP, place_of
+from gpu_engine.expression.connective import Condition, Resolve
+from gpu_engine.expression.join import Reference
 from gpu_engine.schema import DataType
 from gpu_engine.storage.column import Column, Values, decode
 from gpu_engine.storage.dictionary import StringDictionary
 
 if TYPE_CHECKING:
-    from gpu_engine.database.condition import Operand
-    from gpu_engine.database.flat_rows import RowReader
+    from gpu_engine.expression.condition import Operand
+    from gpu_engine.expression.flat_rows import RowReader
 
 __all__ = ["ColumnComparison", "compare_columns"]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
-from gpu_engine.database.join import Join, Reference
+from gpu_engine.expression.join import Join, Reference
 from gpu_engine.storage.column import Column, RowSelection, Values
 from gpu_engine.storage.table_store import TableStore
 
 if TYPE_CHECKING:
-    from gpu_engine.database.condition import Operand
+    from gpu_engine.expression.condition import Operand
 
 __all__ = ["FlatRows", "FlatView", "RowReader", "Snapshot", "TableView"]
 

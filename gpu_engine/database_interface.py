@@ -1,6 +1,6 @@
 """The database interface: tables read directly, apart from any cube.
 
-Floor 3. What a session shows as `session.database`.
+Floor 5. What a session shows as `session.database`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from gpu_engine.database.branch import MASTER
 from gpu_engine.database.database import Database
-from gpu_engine.database.prepared import CubeLike, Prepare
-from gpu_engine.database.query_compiler import QueryCompiler
-from gpu_engine.database.query_runner import QueryRunner
-from gpu_engine.database.streamer import Streamer
+from gpu_engine.query.prepared import CubeLike, Prepare
+from gpu_engine.query.query_compiler import QueryCompiler
+from gpu_engine.query.query_runner import QueryRunner
+from gpu_engine.stream.streamer import Streamer
 
 __all__ = ["DatabaseInterface", "DatabaseStatistics"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array
-from gpu_engine.database.flat_rows import FlatRows
-from gpu_engine.database.join import Reference
+from gpu_engine.expression.flat_rows import FlatRows
+from gpu_engine.expression.join import Reference
 from gpu_engine.storage.column import Column, Values
 
 __all__ = ["Group", "RowBatches"]

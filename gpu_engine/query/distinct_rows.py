@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpu_engine.backend.array_backend import Array
-from gpu_engine.database.flat_rows import FlatRows
-from gpu_engine.database.join import Reference
+from gpu_engine.expression.flat_rows import FlatRows
+from gpu_engine.expression.join import Reference
 from gpu_engine.storage.column import Column, Values
 from gpu_engine.storage.entity_index import key_part
 

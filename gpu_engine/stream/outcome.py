@@ -1,6 +1,6 @@
 """Stream outcomes: which of the rows that commits move are deleted, updated or added in a list query.
 
-Floor 3. A row that enters the condition is added, one that leaves it is deleted, and one that stays is updated if a
+Floor 4. A row that enters the condition is added, one that leaves it is deleted, and one that stays is updated if a
 field of the query differs. A row whose partition changes leaves the one and enters the other.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gpu_engine.backend.array_backend import Array
-from gpu_engine.database.condition import Condition
-from gpu_engine.database.flat_rows import FlatRows
-from gpu_engine.database.row_batches import RowBatches
-from gpu_engine.database.stream_listener import Event
+from gpu_engine.expression.condition import Condition
+from gpu_engine.expression.flat_rows import FlatRows
+from gpu_engine.query.row_batches import RowBatches
+from gpu_engine.stream.listener import Event
 
 __all__ = ["Outcome", "Rules", "Told"]
 

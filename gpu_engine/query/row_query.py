@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.commit import Version
-from gpu_engine.database.connective import Condition
-from gpu_engine.database.distinct_rows import distinct_places, sorted_places
-from gpu_engine.database.flat_rows import FlatView
-from gpu_engine.database.join import Reference
-from gpu_engine.database.key_lookup import rows_of_keys
-from gpu_engine.database.parameter import ParameterType
+from gpu_engine.expression.connective import Condition
+from gpu_engine.expression.flat_rows import FlatView
+from gpu_engine.expression.join import Reference
+from gpu_engine.expression.parameter import ParameterType
+from gpu_engine.query.distinct_rows import distinct_places, sorted_places
+from gpu_engine.query.key_lookup import rows_of_keys
 from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["DistinctQuery", "KeyQuery", "ListQuery", "read", "rows_where", "stamped"]

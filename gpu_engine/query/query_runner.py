@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from gpu_engine.database.commit import Version
-from gpu_engine.database.connective import Condition
-from gpu_engine.database.query_compiler import Fields, QueryCompiler, TableLike
-from gpu_engine.database.table_statistics import TableStatistics, table_statistics
+from gpu_engine.expression.connective import Condition
+from gpu_engine.query.query_compiler import Fields, QueryCompiler, TableLike
+from gpu_engine.query.table_statistics import TableStatistics, table_statistics
 
 __all__ = ["QueryRunner"]
 

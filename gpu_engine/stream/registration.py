@@ -1,6 +1,6 @@
 """Registrations: one listener, its place in the log, and the thread that tells it.
 
-Floor 3. A registration reads the log at its own pace. A listener that blocks holds up its own thread and nothing else;
+Floor 4. A registration reads the log at its own pace. A listener that blocks holds up its own thread and nothing else;
 one that raises, or falls behind the log, ends its own registration, and may take up the thread where it lost it.
 """
 
@@ -14,9 +14,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from gpu_engine.database.commit import Version
-from gpu_engine.database.stream_listener import Event, StreamOptions, TransactionInfo, calls_of
-from gpu_engine.database.stream_view import StreamView
-from gpu_engine.database.transaction_log import LogEntry, TransactionLog
+from gpu_engine.stream.listener import Event, StreamOptions, TransactionInfo, calls_of
+from gpu_engine.stream.transaction_log import LogEntry, TransactionLog
+from gpu_engine.stream.view import StreamView
 
 __all__ = ["Registration", "RegistrationStatistics"]
 

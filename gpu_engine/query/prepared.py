@@ -13,14 +13,14 @@ from typing import Any, Generic, Protocol, TypeVar
 import pyarrow as pa
 
 from gpu_engine.database.commit import Version
-from gpu_engine.database.comparable import fitted
-from gpu_engine.database.connective import Condition, without_parameters
-from gpu_engine.database.join import Reference
-from gpu_engine.database.parameter import Fit, ParameterType, checked_values
-from gpu_engine.database.query_compiler import Fields, QueryCompiler, TableLike
-from gpu_engine.database.query_runner import QueryRunner
-from gpu_engine.database.row_query import ListQuery
 from gpu_engine.errors import InvalidQueryError, TypeMismatchError
+from gpu_engine.expression.comparable import fitted
+from gpu_engine.expression.connective import Condition, without_parameters
+from gpu_engine.expression.join import Reference
+from gpu_engine.expression.parameter import Fit, ParameterType, checked_values
+from gpu_engine.query.query_compiler import Fields, QueryCompiler, TableLike
+from gpu_engine.query.query_runner import QueryRunner
+from gpu_engine.query.row_query import ListQuery
 from gpu_engine.schema import DataType, arrow_scalar
 from gpu_engine.storage.table_store import TableStore
 

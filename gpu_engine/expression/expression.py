@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gpu_engine.database.condition import Operand, Resolve
-from gpu_engine.database.flat_rows import RowReader
-from gpu_engine.database.join import Reference
 from gpu_engine.errors import InvalidModelError
+from gpu_engine.expression.condition import Operand, Resolve
+from gpu_engine.expression.flat_rows import RowReader
+from gpu_engine.expression.join import Reference
 from gpu_engine.schema import DECIMAL, DOUBLE, LONG, DataType
 from gpu_engine.storage.column import Values
 

@@ -9,17 +9,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpu_engine.database.column_comparison import compare_columns
-from gpu_engine.database.connective import AllOf, AnyOf, Condition, Resolve
-from gpu_engine.database.join import Reference
-from gpu_engine.database.parameter import Parameter
-from gpu_engine.database.value_comparison import compare_with_value
 from gpu_engine.errors import TypeMismatchError
+from gpu_engine.expression.column_comparison import compare_columns
+from gpu_engine.expression.connective import AllOf, AnyOf, Condition, Resolve
+from gpu_engine.expression.join import Reference
+from gpu_engine.expression.parameter import Parameter
+from gpu_engine.expression.value_comparison import compare_with_value
 from gpu_engine.schema import DataType
 from gpu_engine.storage.column import Values
 
 if TYPE_CHECKING:
-    from gpu_engine.database.flat_rows import RowReader
+    from gpu_engine.expression.flat_rows import RowReader
 
 __all__ = ["AllOf", "AnyOf", "Comparison", "Condition", "Operand", "Resolve"]
 

@@ -1,6 +1,6 @@
 """Stream changes: what commits change in the rows of a list query, as the calls that listeners get.
 
-Floor 3. Commits that only write to the root table are evaluated together, some hundred at a time: their rows never
+Floor 4. Commits that only write to the root table are evaluated together, some hundred at a time: their rows never
 change, so they can be read all at once, and a listener that is behind catches up cheaply. A commit that changes what
 joins reach, clears the table or moves very many rows is evaluated by itself.
 """
@@ -12,12 +12,12 @@ from itertools import chain
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.commit import Commit, Moves, Version
-from gpu_engine.database.flat_rows import FlatView
-from gpu_engine.database.join import Join
-from gpu_engine.database.stream_clearing import MOST_ROWS, Cleared, cleared_by, rows_of
-from gpu_engine.database.stream_listener import Event
-from gpu_engine.database.stream_outcome import Outcome, Rules, Told
+from gpu_engine.expression.flat_rows import FlatView
+from gpu_engine.expression.join import Join
 from gpu_engine.storage.table_store import TableChange, TableStore
+from gpu_engine.stream.clearing import MOST_ROWS, Cleared, cleared_by, rows_of
+from gpu_engine.stream.listener import Event
+from gpu_engine.stream.outcome import Outcome, Rules, Told
 
 __all__ = ["StreamChanges"]
 

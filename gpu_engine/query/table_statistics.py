@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpu_engine.database.commit import Version
-from gpu_engine.database.flat_rows import FlatView
-from gpu_engine.database.join import Reference
-from gpu_engine.database.row_query import DistinctQuery, rows_where
+from gpu_engine.expression.flat_rows import FlatView
+from gpu_engine.expression.join import Reference
+from gpu_engine.query.row_query import DistinctQuery, rows_where
 from gpu_engine.storage.column import Column
 from gpu_engine.storage.table_store import TableStore
 

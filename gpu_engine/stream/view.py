@@ -1,6 +1,6 @@
 """Stream views: one list query for all listeners that ask for it.
 
-Floor 3. A view keeps no rows, only what the last commits changed, for listeners that have not come to them yet: so each
+Floor 4. A view keeps no rows, only what the last commits changed, for listeners that have not come to them yet: so each
 commit is evaluated once, by the first listener that gets to it, however many there are.
 """
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from gpu_engine.database.commit import Commit, Version
-from gpu_engine.database.condition import Condition
-from gpu_engine.database.join import Join, Reference
-from gpu_engine.database.row_batches import RowBatches
-from gpu_engine.database.row_query import ListQuery
-from gpu_engine.database.stream_change import StreamChanges
-from gpu_engine.database.stream_listener import Event
-from gpu_engine.database.stream_outcome import Rules
+from gpu_engine.expression.condition import Condition
+from gpu_engine.expression.join import Join, Reference
+from gpu_engine.query.row_batches import RowBatches
+from gpu_engine.query.row_query import ListQuery
+from gpu_engine.stream.change import StreamChanges
+from gpu_engine.stream.listener import Event
+from gpu_engine.stream.outcome import Rules
 
 __all__ = ["StreamView", "ViewStatistics"]
 

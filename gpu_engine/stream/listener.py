@@ -1,6 +1,6 @@
 """What a stream tells a listener: the calls, their order, and the words in them.
 
-Floor 3. For each transaction: `transaction_started`, then what it changes in the query's rows, then
+Floor 4. For each transaction: `transaction_started`, then what it changes in the query's rows, then
 `transaction_committed` or `transaction_rolled_back`. Whole partitions that went come first, then deleted, updated and
 added rows. Calls of one registration come one after the other, in the order of epochs, on a thread of its own.
 """

@@ -1,6 +1,6 @@
 """The data streamer: who follows which query, and what they share.
 
-Floor 3. The writer does two things for streams: it notes each transaction in a bounded log, and, for queries through
+Floor 4. The writer does two things for streams: it notes each transaction in a bounded log, and, for queries through
 joins, finds the rows that a commit touches while the indexes are its own. Everything else happens on the threads of
 the registrations. Attaching takes no lock that a commit holds.
 """
@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.commit import Commit, Version
 from gpu_engine.database.database import Database
-from gpu_engine.database.join import Join
-from gpu_engine.database.prepared import PreparedListQuery
-from gpu_engine.database.registration import Registration, RegistrationStatistics
-from gpu_engine.database.row_query import ListQuery
-from gpu_engine.database.stream_listener import StreamOptions
-from gpu_engine.database.stream_view import StreamView, ViewStatistics
-from gpu_engine.database.transaction_log import LogStatistics, TransactionLog
 from gpu_engine.errors import InvalidModelError, InvalidQueryError, SessionClosedError
+from gpu_engine.expression.join import Join
+from gpu_engine.query.prepared import PreparedListQuery
+from gpu_engine.query.row_query import ListQuery
 from gpu_engine.storage.table_store import TableStore
+from gpu_engine.stream.listener import StreamOptions
+from gpu_engine.stream.registration import Registration, RegistrationStatistics
+from gpu_engine.stream.transaction_log import LogStatistics, TransactionLog
+from gpu_engine.stream.view import StreamView, ViewStatistics
 
 __all__ = ["Streamer", "StreamerStatistics"]
 

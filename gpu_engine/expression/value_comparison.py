@@ -16,17 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
-from gpu_engine.database.comparable import COMPARE, fitted, place_of, resting
-from gpu_engine.database.connective import Condition, Resolve, without_parameters
-from gpu_engine.database.join import Reference
-from gpu_engine.database.parameter import ListType, Parameter, ParameterType, merged_types
 from gpu_engine.errors import TypeMismatchError
+from gpu_engine.expression.comparable import COMPARE, fitted, place_of, resting
+from gpu_engine.expression.connective import Condition, Resolve, without_parameters
+from gpu_engine.expression.join import Reference
+from gpu_engine.expression.parameter import ListType, Parameter, ParameterType, merged_types
 from gpu_engine.schema import DataType
 from gpu_engine.storage.column import Values
 
 if TYPE_CHECKING:
-    from gpu_engine.database.condition import Operand
-    from gpu_engine.database.flat_rows import RowReader
+    from gpu_engine.expression.condition import Operand
+    from gpu_engine.expression.flat_rows import RowReader
 
 __all__ = ["OpenComparison", "ValueComparison", "compare_with_value"]
 

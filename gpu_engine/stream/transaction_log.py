@@ -1,6 +1,6 @@
 """The transaction log: what the last transactions did, in order, for whoever follows them at their own pace.
 
-Floor 3. Nothing is queued for anybody: a follower knows its place in the log and reads from there. The log is bounded
+Floor 4. Nothing is queued for anybody: a follower knows its place in the log and reads from there. The log is bounded
 by number and bytes; a follower that falls behind its beginning has lost the thread, and is told so.
 """
 

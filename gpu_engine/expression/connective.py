@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gpu_engine.backend.array_backend import Array
-from gpu_engine.database.join import Reference
-from gpu_engine.database.parameter import ParameterType, merged_types
 from gpu_engine.errors import InvalidParameterError, InvalidQueryError
+from gpu_engine.expression.join import Reference
+from gpu_engine.expression.parameter import ParameterType, merged_types
 
 if TYPE_CHECKING:
-    from gpu_engine.database.expression import Field
-    from gpu_engine.database.flat_rows import RowReader
+    from gpu_engine.expression.expression import Field
+    from gpu_engine.expression.flat_rows import RowReader
 
 __all__ = ["AllOf", "AnyOf", "Condition", "Resolve", "without_parameters"]
 

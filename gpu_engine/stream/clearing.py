@@ -1,6 +1,6 @@
 """Stream clearings: a table, or a partition of it, that a transaction emptied before it did anything else to it.
 
-Floor 3. It is told as one call. Rows that the same transaction loads there anew are told as added, all of them: the
+Floor 4. It is told as one call. Rows that the same transaction loads there anew are told as added, all of them: the
 listener has just forgotten them.
 """
 
@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.commit import Commit, Version
-from gpu_engine.database.flat_rows import FlatRows, FlatView
 from gpu_engine.database.operation import DropPartition, Truncate
-from gpu_engine.database.stream_listener import Event
-from gpu_engine.database.stream_outcome import Rules
+from gpu_engine.expression.flat_rows import FlatRows, FlatView
 from gpu_engine.storage.table_store import TableStore
+from gpu_engine.stream.listener import Event
+from gpu_engine.stream.outcome import Rules
 
 __all__ = ["MOST_ROWS", "Cleared", "cleared_by", "rows_of"]
 
