@@ -29,6 +29,12 @@ class Config:
     """Upserts before each series that are made, checked and not timed."""
     stream: tuple[int, int]
     """Rows of an upsert and number of upserts of the series that measures rows per second."""
+    peer_commits: Mapping[int, int]
+    """The same as `commits` for other engines."""
+    peer_warm_up: int
+    """The same as `warm_up`."""
+    peer_stream: tuple[int, int]
+    """The same as `stream`."""
     touched: int
     """Bytes per trade that are touched before each load and series; see `touch_memory`."""
 
@@ -42,6 +48,9 @@ FULL = Config(
     commits={1: 500, 100: 500, 10_000: 40},
     warm_up=10,
     stream=(10_000, 40),
+    peer_commits={1: 30, 100: 30, 10_000: 10},
+    peer_warm_up=3,
+    peer_stream=(10_000, 10),
     touched=512,
 )
 SMALL = Config(
@@ -53,6 +62,9 @@ SMALL = Config(
     commits={1: 3, 100: 3, 1_000: 2},
     warm_up=1,
     stream=(1_000, 2),
+    peer_commits={1: 2, 100: 2, 1_000: 1},
+    peer_warm_up=1,
+    peer_stream=(1_000, 2),
     touched=0,
 )
 SMALL_ROWS = 10_000

@@ -22,6 +22,14 @@ from benchmarks.workload import LIVE, QUERIES, Cells, Question, Upserts
 
 __all__ = ["Answered", "Figure", "Run", "measure"]
 
+LOAD = "load, keyed and joined, from Arrow"
+LOADED = "peak memory after loading, source data included"
+OPEN = "open the live query, until its snapshot is there"
+UNCOVERED = "{} not covered, to pandas"
+FRESH = "{} until the live query is fresh"
+STREAM = "{:,}-row upserts with the live query kept fresh"
+PEAK = "peak memory of the whole run, source data included"
+
 TIMEOUT = 60.0
 """Seconds after which a live query that has not heard of a commit counts as broken."""
 
@@ -55,8 +63,8 @@ class Run:
     """What came of one run."""
 
     rows: int
-    backend: str
-    """The backend that the engine chose."""
+    engine: str
+    """Who was measured: this engine with its backend, or a peer with its version."""
     figures: list[Figure] = field(default_factory=list)
     taken: list[tuple[int, int]] = field(default_factory=list)
     """Upserts that were made, in order: rows of each, and how many."""
@@ -79,10 +87,10 @@ class Run:
 def measure(rows: int, config: Config, seed: int, backend: str) -> Run:
     """Return the figures and the answers of one run."""
     trades, instruments = workload.trades(rows, seed), workload.instruments(seed)
-    run = Run(rows, backend)
+    run = Run(rows, "gpu_engine")
     run.number("source data in Arrow", (trades.nbytes + instruments.nbytes) / 2**20, "MiB")
     engine = _load(run, config, lambda: Engine(backend, trades, instruments))
-    run.backend = engine.session.backend.name
+    run.engine = f"gpu_engine, {engine.session.backend.name}"
     upserts = _Upserts(run, config, Upserts(rows, seed))
     try:
         _scans(run, engine, config)
@@ -90,7 +98,7 @@ def measure(rows: int, config: Config, seed: int, backend: str) -> Run:
         _pushed(run, engine, config, upserts)
         _pulled(run, engine, config, upserts)
         _covered(run, engine, config)
-        run.number("peak memory of the whole run, source data included", peak_memory() / 2**20, "MiB")
+        run.number(PEAK, peak_memory() / 2**20, "MiB")
     finally:
         engine.close()
     return run
@@ -123,9 +131,9 @@ def _load(run: Run, config: Config, load: Callable[[], Engine]) -> Engine:
         engine = load()
         seconds.append(time.perf_counter() - begin)
         if len(seconds) == 1:
-            run.number("peak memory after loading, source data included", peak_memory() / 2**20, "MiB")
+            run.number(LOADED, peak_memory() / 2**20, "MiB")
     assert engine is not None
-    run.time("load, keyed and joined, from Arrow", Timing.of(seconds))
+    run.time(LOAD, Timing.of(seconds))
     return engine
 
 
@@ -133,7 +141,7 @@ def _scans(run: Run, engine: Engine, config: Config) -> None:
     for question in QUERIES:
         _require(engine.source(question) == "scan", f"{question.name} was to be computed from the rows")
         run.answer(question, engine.cells(question), "scan")
-        run.time(f"{question.name} not covered, to pandas", timed(partial(engine.ask, question), config.scans))
+        run.time(UNCOVERED.format(question.name), timed(partial(engine.ask, question), config.scans))
 
 
 def _opening(run: Run, engine: Engine, config: Config) -> None:
@@ -145,9 +153,7 @@ def _opening(run: Run, engine: Engine, config: Config) -> None:
         live.close()
         return seconds
 
-    run.time(
-        "open the live query, until its snapshot is there", Timing.of(open_and_close() for _ in range(config.opens))
-    )
+    run.time(OPEN, Timing.of(open_and_close() for _ in range(config.opens)))
 
 
 def _pushed(run: Run, engine: Engine, config: Config, upserts: _Upserts) -> None:
@@ -186,7 +192,7 @@ def _push_series(
         committing.append(committed - begin)
         _require(arrived, f"the live query did not hear of epoch {report.epoch}")
         mirror.fold()
-    run.time(f"{name} until the live query has been told", Timing.of(fresh[config.warm_up :]))
+    run.time(FRESH.format(name), Timing.of(fresh[config.warm_up :]))
     run.time(f"{name}, the commit alone", Timing.of(committing[config.warm_up :]))
 
 
@@ -203,7 +209,7 @@ def _stream(run: Run, live: ge.LiveQuery, engine: Engine, config: Config, upsert
     arrived = live.wait_for(engine.session.epoch, TIMEOUT)
     seconds = time.perf_counter() - begin
     _require(arrived, "the live query is behind")
-    run.number(f"{size:,}-row upserts with the live query told of each", size * count / seconds, "rows/s")
+    run.number(STREAM.format(size), size * count / seconds, "rows/s")
 
 
 def _pulled(run: Run, engine: Engine, config: Config, upserts: _Upserts) -> None:

@@ -15,12 +15,12 @@ from benchmarks.measure import Figure, Run
 
 __all__ = ["machine", "to_json", "to_markdown"]
 
-PACKAGES = ("numpy", "pyarrow", "pandas", "duckdb")
+PACKAGES = ("numpy", "pyarrow", "pandas", "duckdb", "polars", "datafusion", "perspective-python")
 
 
 def machine() -> dict[str, str]:
     """Return what the figures depend on: processor, cores, versions."""
-    versions = {name: metadata.version(name) for name in PACKAGES}
+    versions = {name: version for name in PACKAGES if (version := _version(name)) is not None}
     return {
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
         "system": f"{platform.system()} {platform.machine()}",
@@ -33,25 +33,36 @@ def machine() -> dict[str, str]:
 def to_json(runs: Sequence[Run], measured_on: Mapping[str, str]) -> str:
     """Return machine and figures as JSON."""
     shown = [
-        {"rows": run.rows, "backend": run.backend, "figures": [asdict(figure) for figure in run.figures]}
-        for run in runs
+        {"rows": run.rows, "engine": run.engine, "figures": [asdict(figure) for figure in run.figures]} for run in runs
     ]
     return json.dumps({"machine": dict(measured_on), "runs": shown}, indent=2) + "\n"
 
 
 def to_markdown(runs: Sequence[Run], measured_on: Mapping[str, str]) -> str:
-    """Return a table with a line per figure and a column per run: median and, in brackets, the 95th percentile."""
-    names = list(dict.fromkeys(figure.name for run in runs for figure in run.figures))
+    """Return a table per number of rows: a line per figure, a column per engine, medians with 95th percentiles."""
+    parts = ["; ".join(f"{name} {value}" for name, value in measured_on.items())]
+    parts += [
+        _table(rows, [run for run in runs if run.rows == rows]) for rows in dict.fromkeys(run.rows for run in runs)
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: int, runs: Sequence[Run]) -> str:
     lines = [
-        "; ".join(f"{name} {value}" for name, value in measured_on.items()),
-        "",
-        "| median (95th percentile) | " + " | ".join(f"{run.rows:,} trades, {run.backend}" for run in runs) + " |",
+        f"| {rows:,} trades: median (95th percentile) | " + " | ".join(run.engine for run in runs) + " |",
         "| --- |" + " ---: |" * len(runs),
     ]
-    for name in names:
+    for name in dict.fromkeys(figure.name for run in runs for figure in run.figures):
         found = [next((figure for figure in run.figures if figure.name == name), None) for run in runs]
         lines.append(f"| {name} | " + " | ".join(map(_shown, found)) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _shown(figure: Figure | None) -> str:

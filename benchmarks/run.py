@@ -1,6 +1,6 @@
-"""Measure the engine on the common workload, check every answer against DuckDB, and write the figures.
+"""Measure engines on the common workload, check every answer against DuckDB, and write the figures side by side.
 
-    python -m benchmarks.run --rows 1000000 --rows 5000000 --out figures.json --out figures.md
+    python -m benchmarks.run --rows 1000000,5000000 --engines all --out figures.json --out figures.md
 
 BENCH_SMALL=1, or few rows, gives a tiny run that only proves that everything works.
 """
@@ -13,15 +13,19 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from pathlib import Path
 
 from benchmarks.check import wrong_answers
-from benchmarks.config import FULL, SMALL, Config, chosen
+from benchmarks.config import FULL, SMALL, chosen
 from benchmarks.measure import Run, measure
+from benchmarks.measure_peer import measure_peer
+from benchmarks.peers import PEERS, installed
 from benchmarks.report import machine, to_json, to_markdown
 
 __all__ = ["main"]
 
+OURS = "gpu_engine"
 SUFFIXES = (".json", ".md")
 
 
@@ -30,14 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     sizes = options.rows or (SMALL if os.environ.get("BENCH_SMALL") == "1" else FULL).rows
     runs = []
-    for rows in sizes:
-        run = _measured_alone(rows, chosen(rows), options.seed, options.backend)
+    for rows, engine in product(sizes, options.engines):
+        run = _measured_alone(engine, rows, options)
         wrong = wrong_answers(run, options.seed)
         for problem in wrong:
-            print(f"{rows:,} trades, {problem}", file=sys.stderr)
+            print(f"{rows:,} trades, {run.engine}, {problem}", file=sys.stderr)
         if wrong:
             return 1
-        print(f"{rows:,} trades: all {len(run.answers)} answers equal DuckDB's.", file=sys.stderr)
+        print(f"{rows:,} trades, {run.engine}: all {len(run.answers)} answers equal DuckDB's.", file=sys.stderr)
         runs.append(run)
     measured_on = machine()
     print(to_markdown(runs, measured_on))
@@ -49,7 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Measure the common workload.")
-    parser.add_argument("--rows", type=int, action="append", help="trades before the first upsert; may be repeated")
+    parser.add_argument(
+        "--rows", type=_sizes, default=(), help="trades before the first upsert, such as 1000000,5000000"
+    )
+    parser.add_argument(
+        "--engines", type=_engines, default=(OURS,), help=f"'all', or some of {', '.join((OURS, *PEERS))}"
+    )
     parser.add_argument("--out", type=_report_path, action="append", default=[], help="a .json or .md file to write")
     parser.add_argument("--backend", default="cpu", choices=("auto", "cpu", "gpu"))
     parser.add_argument("--seed", type=int, default=1)
@@ -63,10 +72,29 @@ def _report_path(text: str) -> Path:
     return path
 
 
-def _measured_alone(rows: int, config: Config, seed: int, backend: str) -> Run:
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _engines(text: str) -> tuple[str, ...]:
+    """Return the engines asked for: 'all' means those that are installed, a name one that has to be."""
+    if text == "all":
+        return (OURS, *filter(installed, PEERS))
+    names = tuple(text.split(","))
+    for name in names:
+        if name != OURS and (name not in PEERS or not installed(name)):
+            known = ", ".join((OURS, *filter(installed, PEERS)))
+            raise argparse.ArgumentTypeError(f"{name!r} is none of the engines that are installed here: {known}")
+    return names
+
+
+def _measured_alone(engine: str, rows: int, options: argparse.Namespace) -> Run:
     """Measure in a process of its own."""
+    config = chosen(rows)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measure, rows, config, seed, backend).result()
+        if engine == OURS:
+            return pool.submit(measure, rows, config, options.seed, options.backend).result()
+        return pool.submit(measure_peer, engine, rows, config, options.seed).result()
 
 
 if __name__ == "__main__":

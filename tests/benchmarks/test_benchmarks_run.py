@@ -15,6 +15,7 @@ from benchmarks import workload
 from benchmarks.check import first_difference, wrong_answers
 from benchmarks.config import SMALL, chosen
 from benchmarks.measure import Run, measure
+from benchmarks.peers import PEERS, installed
 from benchmarks.timing import Timing, peak_memory
 from benchmarks.workload import QUERIES, Upserts
 
@@ -45,6 +46,23 @@ def test_a_small_run_writes_json_and_markdown(project_root: Path, tmp_path: Path
     assert page.read_text().strip() == done.stdout.strip()
     for figure in written["runs"][0]["figures"]:
         assert f"| {figure['name']} |" in page.read_text()
+
+
+def test_every_peer_gives_the_same_answers_on_the_same_lines(project_root: Path, tmp_path: Path) -> None:
+    report = tmp_path / "figures.json"
+    done = benchmark_command(project_root, "--engines", "all", "--out", str(report), small="1")
+    assert done.returncode == 0, done.stderr
+    runs = json.loads(report.read_text())["runs"]
+    assert len(runs) == 1 + sum(map(installed, PEERS))
+    lines = {figure["name"] for figure in runs[0]["figures"]}
+    for run in runs[1:]:
+        assert {figure["name"] for figure in run["figures"]} <= lines
+
+
+def test_an_engine_that_is_not_there_is_named(project_root: Path) -> None:
+    done = benchmark_command(project_root, "--engines", "gpu_engine,excel", small="1")
+    assert done.returncode == 2
+    assert "'excel'" in done.stderr
 
 
 def test_a_report_of_an_unknown_kind_is_refused(project_root: Path, tmp_path: Path) -> None:
