@@ -11,7 +11,7 @@ import pyarrow as pa
 import gpu_engine as ge
 from benchmarks.workload import LIVE, MEASURES, Cells, Question
 
-__all__ = ["Engine", "Mirror", "cells_of"]
+__all__ = ["ASKED", "Engine", "Mirror", "cells_of", "fill"]
 
 TRADE_TYPES = {
     "trade_id": ge.LONG,
@@ -37,23 +37,29 @@ ASKED = ("contributors.COUNT", *MEASURES[1:])
 """What the cube calls the measures: the number of facts is there without being defined."""
 
 
+def fill(session: ge.Session, trades: pa.Table, instruments: pa.Table) -> tuple[ge.Table, ge.Cube]:
+    """Create the two tables and the cube of the workload in a session, load them, and return trades and cube."""
+    dimension = session.create_table("instruments", INSTRUMENT_TYPES, keys=["symbol"])
+    table = session.create_table("trades", TRADE_TYPES, keys=["trade_id"])
+    table.join(dimension, on={"ticker": "symbol"})
+    dimension.load_arrow(instruments)
+    table.load_arrow(trades)
+    cube = session.create_cube(table, mode="auto")
+    measures = cube.measures
+    measures["quantity"] = ge.agg.sum(table["quantity"])
+    measures["pnl"] = ge.agg.sum(table["pnl"])
+    measures["mean_price"] = ge.agg.mean(table["price"])
+    measures["best_pnl"] = ge.agg.max(table["pnl"])
+    measures["notional"] = ge.agg.sum(table["quantity"] * dimension["unit_price"])
+    return table, cube
+
+
 class Engine:
     """A session with the two tables, keyed and joined, and a cube over them."""
 
     def __init__(self, backend: str, trades: pa.Table, instruments: pa.Table) -> None:
         self.session = ge.Session(backend=backend)
-        dimension = self.session.create_table("instruments", INSTRUMENT_TYPES, keys=["symbol"])
-        self.trades = self.session.create_table("trades", TRADE_TYPES, keys=["trade_id"])
-        self.trades.join(dimension, on={"ticker": "symbol"})
-        dimension.load_arrow(instruments)
-        self.trades.load_arrow(trades)
-        self.cube = self.session.create_cube(self.trades, mode="auto")
-        measures = self.cube.measures
-        measures["quantity"] = ge.agg.sum(self.trades["quantity"])
-        measures["pnl"] = ge.agg.sum(self.trades["pnl"])
-        measures["mean_price"] = ge.agg.mean(self.trades["price"])
-        measures["best_pnl"] = ge.agg.max(self.trades["pnl"])
-        measures["notional"] = ge.agg.sum(self.trades["quantity"] * dimension["unit_price"])
+        self.trades, self.cube = fill(self.session, trades, instruments)
 
     def ask(self, question: Question, **options: Any) -> Any:
         """Return the answer to a question, by default as a pandas frame."""
