@@ -167,12 +167,14 @@ def answer_of(query: Query, parts: Sequence[CellSet]) -> Answer:
     if len(answers) == 1:
         return answers[0]
     xp = backend.xp
+    codes = zip(*(answer.codes for answer in answers), strict=True)
+    values = zip(*(answer.values for answer in answers), strict=True)
     return Answer(
         backend,
         query,
-        tuple(xp.concatenate(codes) for codes in zip(*(answer.codes for answer in answers), strict=True)),
+        tuple(xp.concatenate(column) for column in codes),
         xp.concatenate([answer.depth for answer in answers]),
-        tuple(_joined(backend, column) for column in zip(*(answer.values for answer in answers), strict=True)),
+        tuple(Values.concatenated(backend, column) for column in values),
     )
 
 
@@ -186,16 +188,6 @@ def _part(query: Query, cells: CellSet, depth: int) -> Answer:
     values = tuple(measure.evaluate(backend, cells.numbers) for _, measure in query.measures)
     named = xp.full(len(cells), depth, dtype="int8") if query.totals else None
     return Answer(backend, query, tuple(codes), named, values)
-
-
-def _joined(backend: ArrayBackend, parts: Sequence[Values]) -> Values:
-    xp = backend.xp
-    valid = None
-    if any(part.valid is not None for part in parts):
-        valid = xp.concatenate(
-            [xp.ones(len(part), dtype="bool") if part.valid is None else part.valid for part in parts]
-        )
-    return Values(xp.concatenate([part.data for part in parts]), valid)
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ nothing, whatever rounding would have made of taking it away and bringing it bac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend, Groups
 from gpu_engine.cube.addressing import Addressing
@@ -14,53 +14,71 @@ from gpu_engine.cube.aggregate import ROWS, Primitive
 from gpu_engine.cube.cells import place_rows
 from gpu_engine.database.commit import Commit, Moves
 from gpu_engine.expression.condition import Condition
-from gpu_engine.expression.flat_rows import FlatRows, FlatView
-from gpu_engine.expression.join import Reference
+from gpu_engine.expression.flat_rows import ConsecutiveRows, FlatRows, FlatView
+from gpu_engine.expression.join import Join, Reference
 from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["Contribution", "MovedRows"]
 
 
 class MovedRows:
-    """The rows of one commit as one provider sees them: leaving and entering, those that its condition lets through."""
+    """The rows of one commit as one provider sees them: first those that leave, then those that enter."""
 
     def __init__(
-        self, commit: Commit, moves: Moves, root: TableStore, levels: Sequence[Reference], condition: Condition | None
+        self,
+        commit: Commit,
+        moves: Moves,
+        root: TableStore,
+        joins: Iterable[Join],
+        levels: Sequence[Reference],
+        condition: Condition | None,
     ) -> None:
-        self.old: FlatRows = FlatView(commit.before, root).rows(moves.old)
-        self.new: FlatRows = FlatView(commit.after, root).rows(moves.new)
         self.moves, self.levels = moves, levels
         self.backend: ArrayBackend = root.backend
-        self.old_held: Array | None = None if condition is None else condition.mask(self.old)
-        """(n,) bool: the leaving rows that count; None if all do."""
-        self.new_held: Array | None = None if condition is None else condition.mask(self.new)
-        """(n,) bool: the entering rows that count; None if all do."""
+        self.leaving = len(moves.old)
+        """How many leave; the others enter."""
+        self.rows = _flat_rows(commit, moves, root, joins)
+        self.held: Array | None = None if condition is None else condition.mask(self.rows)
+        """(n,) bool: the rows that count; None if all do."""
         for level in levels:
             # The dictionaries must know all codes before an addressing is chosen.
-            self.old.codes(level)
-            self.new.codes(level)
+            self.rows.codes(level)
+
+
+def _flat_rows(commit: Commit, moves: Moves, root: TableStore, joins: Iterable[Join]) -> FlatRows:
+    """Return the leaving rows as they were and the entering ones as they are.
+
+    A row itself never changes: unless a table that it is joined to does, both are read in one go.
+    """
+    after = FlatView(commit.after, root)
+    if not any(join.target in commit.changes for join in joins):
+        return after.rows(root.backend.xp.concatenate([moves.old, moves.new]))
+    return ConsecutiveRows(FlatView(commit.before, root).rows(moves.old), after.rows(moves.new))
 
 
 class Contribution:
     """Signed values of moved rows, grouped by the cells that they touch, in the places of an addressing."""
 
-    def __init__(self, rows: MovedRows, addressing: Addressing) -> None:
-        self._rows, self._backend = rows, rows.backend
-        xp, paired = rows.backend.xp, rows.moves.paired
-        self._old_places = place_rows(addressing, rows.old, rows.levels)
-        self._new_places = place_rows(addressing, rows.new, rows.levels)
+    def __init__(self, moved: MovedRows, addressing: Addressing) -> None:
+        self._moved, self._rows, self._backend = moved, moved.rows, moved.backend
+        xp, paired, self._split = moved.backend.xp, moved.moves.paired, moved.leaving
+        places = place_rows(addressing, moved.rows, moved.levels)
+        self._old_places, self._new_places = self._halves(places)
         stays = self._old_places[:paired] == self._new_places[:paired]
-        leaves = xp.ones(len(rows.old), dtype="bool")
-        if rows.old_held is not None and rows.new_held is not None:
-            stays &= rows.old_held[:paired] & rows.new_held[:paired]
-            leaves = rows.old_held.copy()
+        if moved.held is None:
+            self._old_held = self._new_held = None
+            leaves = xp.ones(self._split, dtype="bool")
+        else:
+            self._old_held, self._new_held = self._halves(moved.held)
+            stays &= self._old_held[:paired] & self._new_held[:paired]
+            leaves = self._old_held.copy()
         leaves[:paired] &= ~stays
         self._stays: Array = stays
         """(p,) bool: pairs that count and keep their cell."""
-        self._entering: Array | slice = slice(None) if rows.new_held is None else xp.flatnonzero(rows.new_held)
+        self._entering: Array | slice = slice(None) if self._new_held is None else xp.flatnonzero(self._new_held)
         self._leaving: Array = xp.flatnonzero(leaves)
         touched = xp.concatenate([self._new_places[self._entering], self._old_places[self._leaving]])
-        self._groups: Groups = rows.backend.group(touched)
+        self._groups: Groups = moved.backend.group(touched)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -88,36 +106,40 @@ class Contribution:
 
     def _added_up(self, primitives: Sequence[Primitive], dtype: str) -> Array:
         """Return (k, m) the signed sums of m primitives over the moved rows of each touched cell."""
-        paired, (old, new) = self._rows.moves.paired, (self._rows.old, self._rows.new)
-        entering, leaving = self._values(primitives, new, dtype), self._values(primitives, old, dtype)
+        paired = self.moves.paired
+        leaving, entering = self._halves(self._values(primitives, dtype))
         entering[:paired] -= self._backend.xp.where(self._stays[:, None], leaving[:paired], 0)
         signed = self._backend.xp.concatenate([entering[self._entering], -leaving[self._leaving]])
         return self._backend.group_sum(signed, self._groups.group_of, len(self))
 
-    def _values(self, primitives: Sequence[Primitive], rows: FlatRows, dtype: str) -> Array:
-        values = self._backend.xp.empty((len(rows), len(primitives)), dtype=dtype)
+    def _values(self, primitives: Sequence[Primitive], dtype: str) -> Array:
+        values = self._backend.xp.empty((len(self._rows), len(primitives)), dtype=dtype)
         for column, primitive in enumerate(primitives):
-            values[:, column] = 1 if primitive == ROWS else primitive.values(rows)
+            values[:, column] = 1 if primitive == ROWS else primitive.values(self._rows)
         return values
+
+    def _halves(self, values: Array) -> tuple[Array, Array]:
+        """Return what belongs to the leaving rows, and what to the entering ones."""
+        return values[: self._split], values[self._split :]
 
     def entering(self, primitive: Primitive) -> Array:
         """Return (k,) the extreme of what enters, or stays in, each touched cell."""
-        values = primitive.values(self._rows.new)[self._entering]
+        values = self._halves(primitive.values(self._rows))[1][self._entering]
         return primitive.merge(self._backend, values, self._groups.group_of[: len(values)], len(self))
 
     def leaving(self, primitive: Primitive) -> Array:
         """Return (k,) the extreme of what leaves each touched cell, or was in it and may have changed."""
-        values = primitive.values(self._rows.old)
-        if self._rows.old_held is not None:
-            held = self._backend.xp.flatnonzero(self._rows.old_held)
+        values, _ = self._halves(primitive.values(self._rows))
+        if self._old_held is not None:
+            held = self._backend.xp.flatnonzero(self._old_held)
             groups = self._backend.xp.searchsorted(self.places, self._old_places[held])
             return primitive.merge(self._backend, values[held], groups, len(self))
         return primitive.merge(self._backend, values, self._old_groups(), len(self))
 
     def _old_groups(self) -> Array:
         """Return (n,) the touched cell of each leaving row, where all rows count: its pair's if it keeps its cell."""
-        groups = self._backend.xp.empty(len(self._rows.old), dtype=self._groups.group_of.dtype)
-        entering = len(self._rows.new)
+        groups = self._backend.xp.empty(self._split, dtype=self._groups.group_of.dtype)
+        entering = len(self.moves.new)
         groups[: self.moves.paired] = self._groups.group_of[: self.moves.paired]
         groups[self._leaving] = self._groups.group_of[entering:]
         return groups
@@ -125,21 +147,21 @@ class Contribution:
     @property
     def moves(self) -> Moves:
         """The rows that leave and enter."""
-        return self._rows.moves
+        return self._moved.moves
 
     def rows_entering(self, wanted: Array) -> Array:
         """Return (m,) the rows that enter, or stay in, any of (k,) ascending places."""
         xp, places = self._backend.xp, self._new_places
         found = wanted[xp.minimum(xp.searchsorted(wanted, places), len(wanted) - 1)] == places
-        if self._rows.new_held is not None:
-            found &= self._rows.new_held
+        if self._new_held is not None:
+            found &= self._new_held
         return self.moves.new[xp.flatnonzero(found)]
 
     def entries(self) -> tuple[Array, Array]:
         """Return the (m,) places and rows of what is in a cell that it was not in before."""
-        xp, moves = self._backend.xp, self._rows.moves
+        xp, moves = self._backend.xp, self.moves
         paired = moves.paired
-        fresh = xp.ones(len(moves.new), dtype="bool") if self._rows.new_held is None else self._rows.new_held.copy()
+        fresh = xp.ones(len(moves.new), dtype="bool") if self._new_held is None else self._new_held.copy()
         fresh[:paired] &= ~(self._stays & (moves.old[:paired] == moves.new[:paired]))
         chosen = xp.flatnonzero(fresh)
         return self._new_places[chosen], moves.new[chosen]
@@ -147,5 +169,4 @@ class Contribution:
     def _never_null(self, primitive: Primitive) -> bool:
         """Return whether the expression has a value for every moved row."""
         assert primitive.expression is not None
-        sides = (self._rows.old, self._rows.new)
-        return all(side.evaluated(primitive.expression, primitive.identity).valid is None for side in sides)
+        return self._rows.evaluated(primitive.expression, primitive.identity).valid is None

@@ -174,7 +174,7 @@ class AggregateProvider:
             self._by_cell = self._by_cell.renumbered(new_of)
 
     def _prepare(self, commit: Commit, moves: Moves) -> Callable[[], None]:
-        rows = MovedRows(commit, moves, self._root, self.levels, self.condition)
+        rows = MovedRows(commit, moves, self._root, self._joins, self.levels, self.condition)
         table, by_cell = self._cells, self._rows_by_cell(commit.before)
         sizes = level_sizes(self.levels)
         if not table.addressing.fits(sizes):

@@ -16,7 +16,7 @@ from gpu_engine.storage.table_store import TableStore
 if TYPE_CHECKING:
     from gpu_engine.expression.condition import Operand
 
-__all__ = ["FlatRows", "FlatView", "RowReader", "Snapshot", "TableView"]
+__all__ = ["ConsecutiveRows", "FlatRows", "FlatView", "RowReader", "Snapshot", "TableView"]
 
 
 class TableView(Protocol):
@@ -144,14 +144,7 @@ class FlatRows:
         """Return the values of a column; null where a join finds no row."""
         values = self._values.get(reference)
         if values is None:
-            column = reference.column
-            if reference.joins:
-                rows = self._follow(reference.joins)
-                found = self._table(reference.joins[-1].target).read(column, self.backend.xp.maximum(rows, 0))
-                values = column.or_null(found, rows >= 0)
-            else:
-                values = self._table(self._view.root).read(column, self._selection)
-            self._values[reference] = values
+            values = self._values[reference] = self._read(reference)
         return values
 
     def codes(self, reference: Reference) -> Array:
@@ -168,6 +161,14 @@ class FlatRows:
             values = self._evaluated[identity] = operand.evaluate(self)
         return values
 
+    def _read(self, reference: Reference) -> Values:
+        column = reference.column
+        if not reference.joins:
+            return self._table(self._view.root).read(column, self._selection)
+        rows = self._follow(reference.joins)
+        found = self._table(reference.joins[-1].target).read(column, self.backend.xp.maximum(rows, 0))
+        return column.or_null(found, rows >= 0)
+
     def _table(self, store: TableStore) -> TableView:
         return self._view.snapshot.table(store)
 
@@ -183,3 +184,14 @@ class FlatRows:
                 entities = self._table(last.source).pointers(last, self._selection)
             rows = self._targets[joins] = self._view.follow(last, entities)
         return rows
+
+
+class ConsecutiveRows(FlatRows):
+    """Some rows of one snapshot and then some of another, read as if they were of one."""
+
+    def __init__(self, first: FlatRows, then: FlatRows) -> None:
+        super().__init__(first._view, slice(0, len(first) + len(then)))
+        self._parts = (first, then)
+
+    def _read(self, reference: Reference) -> Values:
+        return Values.concatenated(self.backend, [part.values(reference) for part in self._parts])

@@ -5,6 +5,7 @@ Floor 2. The arrays themselves belong to the row store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -34,6 +35,16 @@ class Values:
     def take(self, places: Array) -> Values:
         """Return the values at (k,) `places`."""
         return Values(self.data[places], None if self.valid is None else self.valid[places])
+
+    @staticmethod
+    def concatenated(backend: ArrayBackend, parts: Sequence[Values]) -> Values:
+        """Return the values of several, one after the other."""
+        xp = backend.xp
+        data = xp.concatenate([part.data for part in parts])
+        if all(part.valid is None for part in parts):
+            return Values(data, None)
+        valid = [xp.ones(len(part), dtype="bool") if part.valid is None else part.valid for part in parts]
+        return Values(data, xp.concatenate(valid))
 
 
 class Column:
