@@ -25,7 +25,7 @@ class QueryRunner:
     """
 
     def __init__(self, version: Version, compiler: QueryCompiler) -> None:
-        self.version, self.compiler = version, compiler
+        self._version, self.compiler = version, compiler
 
     def __repr__(self) -> str:
         return f"QueryRunner(branch={self.branch!r}, epoch={self.epoch})"
@@ -33,12 +33,24 @@ class QueryRunner:
     @property
     def branch(self) -> str:
         """The branch that is read."""
-        return self.version.branch
+        return self._version.branch
 
     @property
     def epoch(self) -> int:
         """The epoch that is read."""
-        return self.version.epoch
+        return self._version.epoch
+
+    @property
+    def version(self) -> Version:
+        """What is read.
+
+        Raises
+        ------
+        SessionClosedError
+            If the session is closed: whatever the runner is asked then raises it.
+        """
+        self.compiler.database.refuse_if_closed()
+        return self._version
 
     def list(
         self,

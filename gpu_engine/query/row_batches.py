@@ -32,21 +32,25 @@ class RowBatches:
         self._dictionarized = dictionarized
         self.schema = pa.schema([(name, self._type(reference.column)) for name, reference in fields.items()])
 
-    def batch(self, rows: FlatRows, places: Array) -> pa.RecordBatch:
-        """Return the fields of the rows at (k,) `places` of `rows`."""
-        columns = [self._column(one.column, rows.values(one).take(places)) for one in self.references]
+    def batch(self, rows: FlatRows, places: Array | None) -> pa.RecordBatch:
+        """Return the fields of the rows at (k,) `places` of `rows`; None for all of them, picked by their numbers."""
+        found = (rows.values(one) if places is None else rows.values(one).take(places) for one in self.references)
+        columns = [self._column(one.column, values) for one, values in zip(self.references, found, strict=True)]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
-    def grouped(self, rows: FlatRows, places: Array, owner_of: Array | None) -> tuple[Array, list[Group]]:
+    def grouped(self, rows: FlatRows, places: Array | None, owner_of: Array | None) -> tuple[Array | None, list[Group]]:
         """Return (k,) `places` of `rows` ordered by owner, then by partition, and where each group lies in them.
 
         Parameters
         ----------
+        places : None for all of them; returned as None if their order may stay as it is
         owner_of : (n,) int64 owner of each of `rows`; None if all have the one owner 0
         """
         if self.partition is None and owner_of is None:
-            return places, [(0, None, 0, len(places))]
+            return places, [(0, None, 0, len(rows) if places is None else len(places))]
         backend, xp = rows.backend, rows.backend.xp
+        if places is None:
+            places = xp.arange(len(rows))
         keys = xp.zeros(len(places), dtype="int64") if owner_of is None else owner_of[places]
         size = 1
         if self.partition is not None:

@@ -25,9 +25,6 @@ from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["DistinctQuery", "KeyQuery", "ListQuery", "read", "rows_where", "stamped"]
 
-CHUNK_ROWS = 1 << 17
-"""Rows that a condition is tested on at a time."""
-
 
 @dataclass(frozen=True, eq=False)
 class RowQuery:
@@ -134,10 +131,10 @@ def rows_where(view: FlatView, condition: Condition | None, enough: int | None) 
     xp = backend.xp
     found = 0
     yield xp.zeros(0, dtype="int64")
-    for start in range(0, table.row_count, CHUNK_ROWS):
+    for start in range(0, table.row_count, backend.chunk_rows):
         if enough is not None and found >= enough:
             return
-        stop = min(table.row_count, start + CHUNK_ROWS)
+        stop = min(table.row_count, start + backend.chunk_rows)
         rows = start + xp.flatnonzero(table.alive(slice(start, stop)))
         if condition is not None and len(rows):
             whole = len(rows) == stop - start

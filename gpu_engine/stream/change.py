@@ -21,9 +21,6 @@ from gpu_engine.stream.outcome import Outcome, Rules, Told
 
 __all__ = ["StreamChanges"]
 
-_TOGETHER_ROWS = 16_384
-"""Rows of commits that are evaluated together."""
-
 
 class StreamChanges:
     """Evaluates commits for one query. Stateless; any thread may call."""
@@ -43,19 +40,39 @@ class StreamChanges:
         ----------
         commits : in the order of epochs, without a gap on any branch
         """
+        for part in self.parts(commits):
+            yield from self.evaluated(part)
+
+    def hold(self, commits: Iterable[Commit]) -> None:
+        """Take hold of what joins reach: evaluated later, commits still read the rows of now, whatever is reclaimed."""
+        for commit in commits:
+            for target in self._targets:
+                commit.before.table(target)
+                commit.after.table(target)
+
+    def parts(self, commits: Sequence[Commit]) -> Iterator[list[Commit]]:
+        """Yield the same commits, those together that can be evaluated together."""
         run: list[Commit] = []
         rows = 0
         for commit in commits:
             size = self._size(commit)
-            if run and (size is None or rows + size > _TOGETHER_ROWS or not _continues(run, commit, self._root)):
-                yield from self._together(run)
+            if run and (size is None or rows + size > MOST_ROWS or not _continues(run, commit, self._root)):
+                yield run
                 run, rows = [], 0
             if size is None:
-                yield self._alone(commit)
+                yield [commit]
             else:
                 run.append(commit)
                 rows += size
-        yield from self._together(run)
+        if run:
+            yield run
+
+    def evaluated(self, part: Sequence[Commit]) -> Iterator[Iterable[Event]]:
+        """Yield, as `changes`, what the commits of one of the `parts`, or some of it in a row, change."""
+        if len(part) == 1 and self._size(part[0]) is None:
+            yield self._alone(part[0])
+        else:
+            yield from self._together(part)
 
     # -- several commits --------------------------------------------------------------------------------------------
 
@@ -65,7 +82,7 @@ class StreamChanges:
             return None
         change = commit.changes.get(self._root)
         size = 0 if change is None else len(change.updated_old) + len(change.added) + len(change.removed)
-        return size if size <= _TOGETHER_ROWS else None
+        return size if size <= MOST_ROWS else None
 
     def _together(self, run: Sequence[Commit]) -> Iterator[tuple[Event, ...]]:
         """Yield what each commit changes, all of them on one branch and with nothing between them that joins reach."""
@@ -104,10 +121,6 @@ class StreamChanges:
 
     def _alone(self, commit: Commit) -> Iterable[Event]:
         assert isinstance(commit.after, Version)
-        for join in self._joins:
-            # Taken now, so that a listener that blocks half-way reads the rows of this moment, whatever is reclaimed.
-            commit.before.table(join.target)
-            commit.after.table(join.target)
         events, taken, rows = self._events(commit, commit.after), [], 0
         for event in events:
             taken.append(event)

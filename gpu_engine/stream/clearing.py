@@ -16,6 +16,7 @@ from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.commit import Commit, Version
 from gpu_engine.database.operation import DropPartition, Truncate
 from gpu_engine.expression.flat_rows import FlatRows, FlatView
+from gpu_engine.query.row_query import rows_where
 from gpu_engine.storage.table_store import TableStore
 from gpu_engine.stream.listener import Event
 from gpu_engine.stream.outcome import Rules
@@ -68,11 +69,11 @@ def cleared_by(commit: Commit, root: TableStore) -> Cleared | None:
 
 def rows_of(version: Version, root: TableStore, rules: Rules, within: Cleared | None = None) -> Iterator[Event]:
     """Yield the rows that a query lists at one version, as added, some at a time; only those `within` what is given."""
-    view, xp = FlatView(version, root), root.backend.xp
-    alive = version.table(root).alive_rows()
-    for start in range(0, len(alive), MOST_ROWS):
-        rows = view.rows(alive[start : start + MOST_ROWS])
-        held = rules.held(rows)
-        places = xp.flatnonzero(held if within is None else held & within.holds(rows))
-        for _, event in rules.told("records_added", rows, places):
-            yield event
+    view = FlatView(version, root)
+    for found in rows_where(view, rules.condition, None):
+        for start in range(0, len(found), MOST_ROWS):
+            numbers = found[start : start + MOST_ROWS]
+            if within is not None:
+                numbers = numbers[within.holds(view.rows(numbers))]
+            for _, event in rules.told("records_added", view.rows(numbers), None):
+                yield event

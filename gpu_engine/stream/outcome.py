@@ -70,15 +70,16 @@ class Rules:
             stays &= self.form.differs(old, new, paired)
         return Outcome(old, new, xp.flatnonzero(deleted), xp.flatnonzero(stays), xp.flatnonzero(added))
 
-    def told(self, method: str, rows: FlatRows, places: Array, owner_of: Array | None = None) -> list[Told]:
+    def told(self, method: str, rows: FlatRows, places: Array | None, owner_of: Array | None = None) -> list[Told]:
         """Return the calls that tell of the rows at (k,) `places`: one for each owner and partition.
 
         Parameters
         ----------
         method : records_deleted or records_added
+        places : None for all of `rows`, picked by their numbers
         owner_of : (n,) int64: which commit moves each of `rows`; None if one moves them all
         """
-        if not len(places):
+        if not len(rows if places is None else places):
             return []
         ordered, groups = self.form.grouped(rows, places, owner_of)
         batch = self.form.batch(rows, ordered)

@@ -20,11 +20,16 @@ from gpu_engine.stream.view import StreamView
 
 __all__ = ["Registration", "RegistrationStatistics"]
 
-_MOST_TOGETHER = 256
-"""Transactions that are evaluated together at most."""
+_MOST_TOGETHER = 1024
+"""Transactions that are read from the log together at most: with the rests, more than a writer can commit."""
+_REST = 19.0
+"""A thread rests this many times as long as it has worked: the writer has the interpreter for 95% of the time."""
 _LONGEST_REST = 0.05
-_REST = 9.0
-"""A thread rests this many times as long as it has worked, but no longer than `_LONGEST_REST` seconds."""
+"""Seconds that a listener which follows is told nothing at most because its thread rests."""
+_LONGEST_REST_OF_VIEW = 1.0
+"""The same of one that gets its initial view, which is not in such a hurry."""
+_NAP = 0.01
+"""Seconds of a rest until it is looked whether the log still allows it."""
 _SPELL = 0.002
 """Seconds of work after which an initial view rests."""
 _CLOSING_SECONDS = 10.0
@@ -77,6 +82,8 @@ class Registration:
         self._closed = threading.Event()
         self._progress = threading.Condition()
         self._place = self._epoch = 0
+        self._begun = False
+        """Whether the listener has the initial view, or asked for none."""
         self._resumed_at = -1
         self._known: dict[str, tuple[int, int]] = {}
         """Branch -> its number, and the epoch after which the listener hears of it."""
@@ -91,7 +98,15 @@ class Registration:
 
     @property
     def epoch(self) -> int:
-        """The listener has been told of everything up to this epoch: what to give as `from_epoch` to resume."""
+        """The listener has been told of everything up to this epoch: what to give as `from_epoch` to resume.
+
+        0 as long as it has not got all of the initial view that it asked for.
+        """
+        return self._epoch if self._begun else 0
+
+    @property
+    def wanted(self) -> int:
+        """Changes after this epoch are still to be told."""
         return self._epoch
 
     @property
@@ -102,8 +117,8 @@ class Registration:
     def wait_for(self, epoch: int, timeout: float | None = None) -> bool:
         """Wait until the listener has been told of an epoch; False if it is not within `timeout` seconds, or ever."""
         with self._progress:
-            self._progress.wait_for(lambda: self._epoch >= epoch or self._closed.is_set(), timeout)
-        return self._epoch >= epoch
+            self._progress.wait_for(lambda: self.epoch >= epoch or self._closed.is_set(), timeout)
+        return self.epoch >= epoch
 
     def unregister(self) -> None:
         """Call the listener no more. What it is being told of is told to its end, but for an initial view.
@@ -118,8 +133,8 @@ class Registration:
         return RegistrationStatistics(
             self.name,
             self.options.branch,
-            self._epoch,
-            max(0, self._log.epoch - self._epoch),
+            self.epoch,
+            max(0, self._log.epoch - self.epoch),
             self._transactions,
             dict(self._rows),
             self.attached.done() and not self.attached.cancelled(),
@@ -142,6 +157,7 @@ class Registration:
         self._resumed_at = -1 if versions else epoch
         self._known = {version.branch: (version.number, version.epoch) for version in versions}
         initial = tuple(versions) if self.options.send_initial_view else ()
+        self._begun = not initial
         self._thread = threading.Thread(target=self._run, args=(initial,), name=self.name, daemon=True)
         self._thread.start()
 
@@ -171,12 +187,16 @@ class Registration:
                 self._introduce(version)
                 if self._closed.is_set():
                     return
+            with self._progress:
+                self._begun = True
+                self._progress.notify_all()
             if self.attached.set_running_or_notify_cancel():
                 self.attached.set_result(self._epoch)
             while entries := self._log.read(self._place, _MOST_TOGETHER, self._epoch, self._closed.is_set):
                 begin = time.thread_time()
                 self._deliver(entries)
-                self._rest(time.thread_time() - begin)
+                # What the writer commits meanwhile costs much less together than one by one.
+                self._rest(time.thread_time() - begin, _LONGEST_REST)
         except BaseException as error:
             self._fail(error)
 
@@ -211,19 +231,22 @@ class Registration:
             self._introduce(commit.before)
         self._tell(info, events)
 
-    def _rest(self, worked: float) -> None:
-        """Leave the interpreter to the writer; what it commits meanwhile costs much less together than one by one."""
-        self._closed.wait(min(_LONGEST_REST, _REST * worked))
+    def _rest(self, worked: float, longest: float) -> None:
+        """Leave the interpreter to the writer, by the seconds worked, unless that would lose the thread."""
+        left = min(longest, _REST * worked)
+        while left > 0 and self._log.at_ease(self._place) and not self._closed.wait(min(left, _NAP)):
+            left -= _NAP
 
     def _unhurried(self, events: Iterable[Event]) -> Iterator[Event]:
         """Yield events, with rests between them while the writer is at work."""
-        epoch, begin = self._log.epoch, time.thread_time()
+        epoch, begin, worked = self._log.epoch, time.perf_counter(), 0.0
         for event in events:
+            worked += time.perf_counter() - begin
             yield event
-            worked = time.thread_time() - begin
             if worked > _SPELL and self._log.epoch != epoch:
-                self._rest(worked)
-                epoch, begin = self._log.epoch, time.thread_time()
+                self._rest(worked, _LONGEST_REST_OF_VIEW)
+                epoch, worked = self._log.epoch, 0.0
+            begin = time.perf_counter()
 
     def _knows(self, version: Version) -> bool:
         known = self._known.get(version.branch)

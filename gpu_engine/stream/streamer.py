@@ -170,7 +170,7 @@ class Streamer:
     def oldest_wanted(self) -> int:
         """Return the oldest epoch that a listener has reached, or the log, if that does not go back so far."""
         log = self._log.statistics()
-        return max(log.since, min([log.epoch, *(one.epoch for one in self._registrations)]))
+        return max(log.since, min([log.epoch, *(one.wanted for one in self._registrations)]))
 
     def forget_before(self, epoch: int) -> None:
         """Forget the transactions up to an epoch, and those of deleted branches."""

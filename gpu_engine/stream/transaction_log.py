@@ -181,6 +181,13 @@ class TransactionLog:
             later = sum(1 for entry, _ in self._entries if entry.epoch > epoch)
             return self._start + len(self._entries) - later
 
+    def at_ease(self, place: int) -> bool:
+        """Return whether a follower who has come to a place is far from being left behind by the log."""
+        with self._changed:
+            kept = max(1, len(self._entries))
+            room = min(self._most, kept * self._most_bytes // max(1, self._bytes))
+            return 2 * (self._start + kept - place) < room
+
     def read(self, place: int, most: int, epoch: int, until: Callable[[], bool]) -> list[LogEntry]:
         """Return the transactions from a place on, once there are any; none if `until` became true before.
 

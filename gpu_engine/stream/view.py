@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 from gpu_engine.database.commit import Commit, Version
 from gpu_engine.expression.condition import Condition
@@ -35,6 +35,8 @@ class ViewStatistics:
     listeners: int
     evaluations: int
     """Commits evaluated. Each counts once, unless listeners are far apart or it moves very many rows."""
+    shared_rows: int
+    """Rows in evaluated commits that it keeps for listeners which have not come to them; at most `SHARED_ROWS`."""
 
 
 class StreamView:
@@ -56,7 +58,7 @@ class StreamView:
         self._lock = threading.Lock()
         self._shared: dict[int, tuple[Event, ...]] = {}
         """Epoch -> what it changes, for listeners that have not come to it."""
-        self._evaluations = 0
+        self._evaluations = self._shared_rows = 0
 
     def rows(self, version: Version) -> Iterator[Event]:
         """Yield all rows of the query at one epoch, as added."""
@@ -64,9 +66,18 @@ class StreamView:
 
     def changes(self, commits: Sequence[Commit]) -> Iterator[Iterable[Event]]:
         """Yield what each of some published commits changes, as `StreamChanges.changes`."""
+        self._changes.hold(commits)
         if self.listeners < 2:
             self._evaluations += len(commits)
             return self._changes.changes(commits)
+        return chain.from_iterable(map(self._shared_changes, self._changes.parts(commits)))
+
+    def statistics(self) -> ViewStatistics:
+        """Return figures for operators and tests."""
+        return ViewStatistics(self.root.name, tuple(self.fields), self.listeners, self._evaluations, self._shared_rows)
+
+    def _shared_changes(self, commits: Sequence[Commit]) -> Iterable[Iterable[Event]]:
+        """Return what commits that can be evaluated together change; those that others have come to are known."""
         with self._lock:
             told: dict[int, Iterable[Event]] = {}
             for known, span in groupby(commits, lambda commit: commit.epoch in self._shared):
@@ -77,15 +88,11 @@ class StreamView:
                 if isinstance(events, tuple):
                     self._shared[epoch] = events
             self._trim()
-        return iter(told.values())
-
-    def statistics(self) -> ViewStatistics:
-        """Return figures for operators and tests."""
-        return ViewStatistics(self.root.name, tuple(self.fields), self.listeners, self._evaluations)
+        return told.values()
 
     def _evaluate(self, commits: Sequence[Commit]) -> list[Iterable[Event]]:
         self._evaluations += len(commits)
-        return list(self._changes.changes(commits))
+        return list(self._changes.evaluated(commits))
 
     def _trim(self) -> None:
         """Forget the oldest of what is shared when it is too much."""
@@ -94,6 +101,7 @@ class StreamView:
             if rows <= SHARED_ROWS:
                 break
             rows -= _weight(self._shared.pop(epoch))
+        self._shared_rows = rows
 
 
 def _weight(events: tuple[Event, ...]) -> int:

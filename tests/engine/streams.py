@@ -161,6 +161,40 @@ class Recorder:
         assert self._thread == threading.get_ident()
 
 
+class Blocking(Recorder):
+    """Stands still in a call until it is let go."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.entered, self.let_go = threading.Event(), threading.Event()
+        self._method, self._before = method, getattr(self, method)
+        setattr(self, method, self._stand)
+
+    def _stand(self, *arguments: Any) -> None:
+        self._before(*arguments)
+        self.entered.set()
+        assert self.let_go.wait(TIMEOUT)
+
+
+class Boom(Exception):
+    code = "boom"
+
+
+class Failing(Recorder):
+    """Raises at the n-th call of a method."""
+
+    def __init__(self, method: str, at: int = 1) -> None:
+        super().__init__()
+        self._left, self._before = at, getattr(self, method)
+        setattr(self, method, self._raise)
+
+    def _raise(self, *arguments: Any) -> None:
+        self._left -= 1
+        if not self._left:
+            raise Boom("no more")
+        self._before(*arguments)
+
+
 def follow(
     session: ge.Session,
     fields: Any = None,
@@ -192,3 +226,12 @@ def ended(registration: ge.Registration) -> bool:
     """Wait until a registration has ended."""
     registration.wait_for(2**62, TIMEOUT)
     return not registration.active
+
+
+def commit(table: ge.Table, times: int) -> None:
+    for number in range(times):
+        table.append((1, "Paris", 1000 + len(table) + number))
+
+
+def known_at(recorder: Recorder, epoch: int) -> dict[str, list[Any]]:
+    return {branch: list(lines.elements()) for (branch, at), lines in recorder.states.items() if at == epoch}

@@ -81,12 +81,14 @@ class Heard:
         self.view, self.registration, self.recorder, self.begun = view, registration, recorder, begun
 
     def check(self, history: History, journal: list[tuple[str, int, str]], *, all_of_it: bool) -> None:
-        """Compare with the oracle; if not `all_of_it`, what was heard may stop early."""
+        """Compare with the oracle; with `all_of_it`, only rollbacks after the last commit may not have been heard."""
         told = [one for one in self.recorder.told if not one.info.initial]
         branch = self.registration.options.branch
         wanted = [one for one in journal[self.begun :] if branch in (None, one[0])]
         heard = [(one.branch, one.epoch, one.end) for one in told]
-        assert heard == (wanted if all_of_it else wanted[: len(heard)])
+        assert heard == wanted[: len(heard)]
+        if all_of_it:
+            assert {end for _, _, end in wanted[len(heard) :]} <= {"transaction_rolled_back"}
         for one in self.recorder.told:
             if one.end == "transaction_committed":
                 self._check(history, one)
@@ -181,6 +183,8 @@ class StreamsEqualOracle(RuleBasedStateMachine):
         else:
             with pytest.raises(ge.errors.EpochNotRetainedError):
                 self._register(view, Recorder(known), ge.StreamOptions(branch=branch), epoch, begun)
+            # What is gone depends on how far listeners have got. Register anew, so that examples do not depend on it.
+            self._register(view, Recorder(), ge.StreamOptions(branch=branch))
 
     @rule(pick=st.integers(0, 9))
     @precondition(lambda self: self.heard)
@@ -195,16 +199,15 @@ class StreamsEqualOracle(RuleBasedStateMachine):
     def settle(self) -> None:
         """Let every listener hear everything, many transactions at once if it was held up, and check all of it."""
         self.gate.set()
-        for one in list(self.heard):
+        for one in self.heard:
             reached = one.registration.wait_for(self.history.epoch, TIMEOUT)
             if one.registration.error is None:
                 assert reached
-                one.check(self.history, self._told_by_now(one), all_of_it=True)
+                one.check(self.history, self.journal, all_of_it=True)
                 continue
             assert isinstance(one.registration.error, Boom)
             assert ended(one.registration)
             one.check(self.history, self.journal, all_of_it=False)
-            self.heard.remove(one)
         self.gate.clear()
 
     def teardown(self) -> None:
@@ -233,16 +236,6 @@ class StreamsEqualOracle(RuleBasedStateMachine):
         query = self.session.database.prepare.list("trades", view.fields, view.where())
         registration = self.session.database.streamer.register(query, recorder, options, epoch)
         self.heard.append(Heard(view, registration, recorder, len(self.journal) if begun is None else begun))
-
-    def _told_by_now(self, one: Heard) -> list[tuple[str, int, str]]:
-        """Return the journal without rollbacks after the last commit, which may not have been told yet."""
-        committed = [place for place, (_, _, end) in enumerate(self.journal) if end == "transaction_committed"]
-        last = 1 + max(committed, default=-1)
-        heard = sum(not told.info.initial for told in one.recorder.told)
-        branch = one.registration.options.branch
-        extra = [told for told in self.journal[max(last, one.begun) :] if branch in (None, told[0])]
-        there = sum(branch in (None, told[0]) for told in self.journal[one.begun : max(last, one.begun)])
-        return [*self.journal[: max(last, one.begun)], *extra[: max(0, heard - there)]]
 
 
 TestStreamsEqualOracle = StreamsEqualOracle.TestCase
