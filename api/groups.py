@@ -40,6 +40,8 @@ class Plan:
     """Those that are not paused."""
     epochs: tuple[int | None, ...]
     """Where each of them stands."""
+    lacking: tuple[int | None, ...]
+    """Where those stand whose branches have gone on."""
     target: int
     """Where they are to go."""
     merge: bool
@@ -88,9 +90,9 @@ class Group:
             members = tuple(member for member in self.members if not member.paused)
             version, epochs, merge = self._version, tuple(member.epoch for member in members), self.behind
         heads = [head_of(member.feed) for member in members]
-        if all(epoch is not None and epoch >= head for epoch, head in zip(epochs, heads, strict=True)):
-            return None
-        return Plan(version, members, epochs, max(heads), merge)
+        stands = zip(epochs, heads, strict=True)
+        lacking = tuple(epoch for epoch, head in stands if epoch is None or epoch < head)
+        return Plan(version, members, epochs, lacking, max(heads), merge) if lacking else None
 
     def offer(self, plan: Plan, delivery: Delivery) -> bool:
         """Have frames taken by the channel, which never waits; False if they were not, or not meant any more."""

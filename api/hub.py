@@ -1,8 +1,9 @@
 """The broadcaster: one thread brings every subscriber of every live query up to date after each commit.
 
 Floor 6. A subscriber is a feed and an epoch; subscribers of one socket that advance together are a group. After a
-commit the thread pulls what each group lacks, once for all who lack the same, and offers the frames; who cannot take
-them stays at its epoch and is tried again a moment later, when all that it missed has become one change. So no queue
+commit on any branch the thread pulls what each group lacks, once for all who lack the same, and offers the frames; who
+cannot take them stays at its epoch and is tried again a moment later, when all that it missed has become one change.
+While everybody takes their frames the thread sleeps until a commit, or until somebody wakes it. So no queue
 exists, a slow reader delays nobody, and one that takes nothing at all is cut off after `patience` seconds. What a
 client asked for itself (first frames, what a pause left out) is sent by its own socket's thread: a large snapshot
 delays nobody either.
@@ -31,10 +32,8 @@ __all__ = ["Hub", "HubStatistics"]
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 0.2
-"""Longest wait for a commit: within it the thread sees that it is to stop, or that a subscriber joined late."""
 RETRY_SECONDS = 0.02
-"""The same while some subscriber has not taken its frames."""
+"""How long to wait before a subscriber that has not taken its frames is offered them again."""
 OPENING_PULLS = 3
 
 
@@ -66,19 +65,25 @@ class Hub:
     """Owns the feeds, their subscriptions and the broadcasting thread, which starts with the first subscription."""
 
     def __init__(self, session: ge.Session, linger_seconds: float = 30.0) -> None:
-        self.run = uuid.uuid4().hex
-        """Names this service's life: epochs of another life mean nothing here."""
         self.linger_seconds = linger_seconds
         """How long a live query outlives its last subscriber, who may come back and resume where it was."""
         self._session = session
         self._lock = threading.Lock()
         self._feeds: dict[str, Feed] = {}
+        self._runs: dict[str, str] = {}
         self._groups: set[Group] = set()
-        self._head = -1
+        self._newest = -1
+        self._due = False
         self._started = False
+        self._stop_letting_go = session.branches.before_delete(self._let_go)
         self._stopping = threading.Event()
         self._finished = threading.Event()
         self._rounds = self._encoded = self._sent = self._merged = self._dropped = self._failures = 0
+
+    def run_of(self, branch: str) -> str:
+        """Return what names this life of the service and of a branch: epochs of another life mean nothing in it."""
+        with self._lock:
+            return self._runs.setdefault(branch, uuid.uuid4().hex)
 
     def subscribe(
         self, group: Group, subscription_id: str, query: CubeQuery, epoch: int | None, *, paused: bool = False
@@ -116,6 +121,8 @@ class Hub:
                 self._groups.discard(group)
             subscription.feed.users -= 1
             subscription.feed.idle_since = time.monotonic()
+        if not subscription.feed.users:
+            self._wake()
 
     def resume(self, group: Group, subscriptions: Sequence[Subscription]) -> None:
         """Let paused members of a group go on: what they lack is sent as one merged change before this returns."""
@@ -130,7 +137,9 @@ class Hub:
 
     def close(self) -> None:
         """Stop the thread and close all live queries; sockets are their server's to close."""
+        self._stop_letting_go()
         self._stopping.set()
+        self._wake()
         if self._started:
             self._finished.wait(5)
         with self._lock:
@@ -159,7 +168,6 @@ class Hub:
             if self._stopping.is_set():
                 raise ge.errors.SessionClosedError
             if not self._started:
-                self._head = self._session.epoch
                 self._session.run_in_background("live broadcaster", self._run)
                 self._started = True
             feed = self._feeds.setdefault(query.key, Feed(query))
@@ -172,7 +180,7 @@ class Hub:
             "id": subscription.id,
             "branch": subscription.feed.branch,
             "epoch": head,
-            "run": self.run,
+            "run": self.run_of(subscription.feed.branch),
         }
         if subscription.group.name is not None:
             message["group"] = subscription.group.name
@@ -191,6 +199,21 @@ class Hub:
             with self._lock:
                 if not group.members:
                     self._groups.discard(group)
+            if self._lacks(group):
+                self._wake()
+
+    @staticmethod
+    def _lacks(group: Group) -> bool:
+        """Return whether a group lacks something: what was committed while it was held, for example."""
+        try:
+            return group.channel.waiting or group.plan(lambda feed: feed.head) is not None
+        except FeedEndedError:
+            return True
+
+    def _wake(self) -> None:
+        """Have the broadcaster look at all groups."""
+        self._due = True
+        self._session.database.wake()
 
     def _catch_up(self, group: Group) -> None:
         """Send what a held group lacks until it has all, or as good as: the broadcaster does the rest."""
@@ -223,27 +246,43 @@ class Hub:
 
     def _run(self, closing: threading.Event) -> None:
         """Broadcast until the session closes or the hub does."""
-        wait = IDLE_SECONDS
+        timeout: float | None = None
         try:
-            while not (closing.is_set() or self._stopping.is_set()):
-                head = self._session.wait_for_commit(self._head, timeout=wait)
+            while True:
+                newest = self._session.database.wait_for_commit(
+                    self._newest, timeout, until=lambda: self._due or closing.is_set()
+                )
+                if closing.is_set() or self._stopping.is_set():
+                    return
                 with self._lock:
-                    self._head = max(self._head, head)
+                    self._newest, self._due = newest, False
                     self._rounds += 1
                 look = Round()
                 settled = all([self._broadcast(group, look) for group in self._current_groups()])
-                self._close_idle()
-                wait = IDLE_SECONDS if settled else RETRY_SECONDS
+                rest = self._close_idle()
+                timeout = rest if settled else RETRY_SECONDS
         except ge.errors.SessionClosedError:
             log.debug("the session closed; the live broadcaster ends")
         finally:
             self._finished.set()
 
-    def _close_idle(self) -> None:
-        """Close the live queries to which nobody came back."""
-        since = time.monotonic() - self.linger_seconds
+    def _close_idle(self) -> float | None:
+        """Close the live queries to which nobody came back; return in how many seconds to do so again, if at all."""
+        now = time.monotonic()
         with self._lock:
-            idle = [key for key, feed in self._feeds.items() if feed.users == 0 and feed.idle_since < since]
+            rests = {
+                key: feed.idle_since + self.linger_seconds - now for key, feed in self._feeds.items() if not feed.users
+            }
+            closing = [self._feeds.pop(key) for key, rest in rests.items() if rest <= 0]
+        for feed in closing:
+            feed.close()
+        return min((rest for rest in rests.values() if rest > 0), default=None)
+
+    def _let_go(self, branch: str) -> None:
+        """Close the live queries on a branch to which nobody is subscribed: it is to be deleted."""
+        with self._lock:
+            self._runs.pop(branch, None)
+            idle = [key for key, feed in self._feeds.items() if not feed.users and feed.query.branch == branch]
             closing = [self._feeds.pop(key) for key in idle]
         for feed in closing:
             feed.close()
@@ -255,10 +294,12 @@ class Hub:
     def _broadcast(self, group: Group, look: Round) -> bool:
         """Bring a group to the head or some way there; True if it has everything and nothing of it waits."""
         try:
+            if group.held:
+                return True
             ready = self._flush(group)
             plan = group.plan(look.head)
             if plan is None:
-                return ready and not group.held
+                return ready
             if not ready:
                 group.fall_behind()
                 return False

@@ -81,7 +81,7 @@ class Round:
         epochs = list(plan.epochs)
         frames: list[bytes] = []
         step = target
-        for step in _steps(epochs, target, merge):
+        for step in _steps(plan.lacking, target, merge):
             entries: list[Entry] = []
             for place, member in enumerate(plan.members):
                 epoch = epochs[place]
@@ -121,7 +121,7 @@ class Round:
 
 
 def _steps(epochs: Sequence[int | None], target: int, merge: bool) -> Sequence[int]:
-    """Return the epochs at which all members are to meet."""
+    """Return the epochs at which all members are to meet, for those at `epochs` who lack something."""
     known = [epoch for epoch in epochs if epoch is not None]
     if merge or len(known) < len(epochs) or target - min(known) > MERGE_EPOCHS:
         return [target]

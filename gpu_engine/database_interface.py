@@ -49,6 +49,38 @@ class DatabaseInterface:
         """
         return QueryRunner(self._database.version(branch, epoch), self._compiler)
 
+    def wait_for_commit(
+        self,
+        after: int,
+        timeout: float | None = None,
+        until: Callable[[], bool] = lambda: False,
+        branch: str | None = None,
+    ) -> int:
+        """Wait until an epoch past `after`, at most `timeout` seconds or until the session is closed.
+
+        Parameters
+        ----------
+        until : callable
+            Ends the wait too once it returns True; it is asked with every commit, and by `wake`. It must not wait.
+        branch : str or None
+            Whose epoch it is to be; None for any branch's.
+
+        Returns
+        -------
+        int
+            The newest epoch, <= `after` only if the wait ended for another reason.
+
+        Raises
+        ------
+        UnknownBranchError
+            If the branch does not exist.
+        """
+        return self._database.wait_for_commit(after, timeout, until, branch)
+
+    def wake(self) -> None:
+        """Let everybody who waits for a commit ask its `until` again."""
+        self._database.wake()
+
     def statistics(self) -> DatabaseStatistics:
         """Return figures for operators and tests."""
         return DatabaseStatistics(self._compiler.compilations_total)

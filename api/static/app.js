@@ -9,14 +9,14 @@ import { CHART_KINDS } from "./chart.js";
 import { Connection } from "./connection.js";
 import { closePickersOutside, fillPicker, fillSelect } from "./controls.js";
 import { get } from "./http.js";
-import { choose, levelIds, levelLabel, queryOf, readAddress, writeAddress } from "./query.js";
+import { MASTER, choose, levelIds, levelLabel, queryOf, readAddress, writeAddress } from "./query.js";
 import { Status } from "./status.js";
 import { watchTheme } from "./theme.js";
 import { openViews } from "./views.js";
 
 const byId = (id) => document.getElementById(id);
 const status = new Status(byId("status"), byId("status-text"));
-const page = { cube: null, choice: null, views: null, live: null, standing: null, chart: { kind: "Y Bar", measure: null } };
+const page = { cube: null, branches: [MASTER], choice: null, views: null, live: null, paused: false, standing: null, chart: { kind: "Y Bar", measure: null } };
 
 window.gpuEngine = { epoch: null, cells: new Map(), lastChanged: [], view: null };
 
@@ -30,7 +30,10 @@ async function start() {
   page.cubes = (await get("/cubes")).cubes.map(({ name }) => name);
   if (!page.cubes.length) return notice("This session has no cube yet.");
   addEventListener("hashchange", guarded(follow));
-  byId("cube").addEventListener("change", guarded(() => go({ cube: byId("cube").value })));
+  byId("cube").addEventListener("change", guarded(() => go({ cube: byId("cube").value, branch: page.choice.branch })));
+  byId("branch").addEventListener("change", guarded(() => go({ ...page.choice, branch: byId("branch").value })));
+  byId("totals").addEventListener("change", guarded(() => go({ ...page.choice, totals: byId("totals").checked })));
+  byId("pause").addEventListener("click", () => pause(!page.paused));
   byId("across").addEventListener("change", guarded(() => go({ ...page.choice, across: byId("across").value || null })));
   for (const id of ["chart-measure", "chart-kind"]) byId(id).addEventListener("change", guarded(redrawChart));
   await follow();
@@ -41,7 +44,8 @@ async function follow() {
   const address = readAddress(location.hash);
   const name = page.cubes.includes(address.cube) ? address.cube : page.cubes[0];
   page.cube = await get(`/cubes/${encodeURIComponent(name)}`);
-  page.choice = choose(page.cube, address);
+  page.branches = (await get("/branches")).branches.map((branch) => branch.name);
+  page.choice = choose(page.cube, page.branches, address);
   const missing = [...(address.cube && address.cube !== name ? [address.cube] : []), ...page.choice.unknown];
   notice(missing.length ? `Not there, and left out: ${missing.join(", ")}.` : null);
   showControls();
@@ -50,8 +54,22 @@ async function follow() {
 
 // Goes to a choice: through the address, so that it can be shared and the back button works.
 function go(choice) {
-  const across = choice.levels?.includes(choice.across) ? choice.across : null;
-  location.hash = choice.levels ? writeAddress({ ...choice, across }) : `#cube=${encodeURIComponent(choice.cube)}`;
+  location.hash = writeAddress({ ...choice, across: choice.levels?.includes(choice.across) ? choice.across : null });
+}
+
+// Holds the cells still, or lets them go on with all that was missed as one change.
+function pause(paused) {
+  if (page.live === null || paused === page.paused) return;
+  page.connection.pause(page.live, paused);
+  showPaused(paused);
+}
+
+function showPaused(paused) {
+  page.paused = paused;
+  const button = byId("pause");
+  button.textContent = paused ? "▶" : "❚❚";
+  button.title = button.ariaLabel = paused ? "Resume" : "Pause";
+  status.pause(paused);
 }
 
 function redrawChart() {
@@ -69,6 +87,9 @@ function showControls() {
   const across = choice.levels.length > 1 ? choice.levels.map((id) => [id, levelLabel(id)]) : [];
   fillSelect(byId("across"), [["", "no level"], ...across], choice.across ?? "");
   if (!choice.measures.includes(page.chart.measure)) page.chart.measure = choice.measures[0];
+  byId("totals").checked = choice.totals;
+  fillSelect(byId("branch"), page.branches.map((name) => [name, name]), choice.branch);
+  byId("branch").parentElement.hidden = page.branches.length < 2;
   fillSelect(byId("chart-measure"), choice.measures.map((name) => [name, name]), page.chart.measure);
   fillSelect(byId("chart-kind"), CHART_KINDS, page.chart.kind);
 }
@@ -81,7 +102,9 @@ function subscribe() {
   const shape = {
     levels: choice.levels.map((id) => ({ label: levelLabel(id), type: ids.get(id).type, descending: ids.get(id).order === "descending" })),
     measures: choice.measures,
+    totals: choice.totals,
   };
+  showPaused(false);
   const cells = new Cells();
   let shown = false;
   page.live = page.connection.subscribe(cube.name, queryOf(cube, choice), {

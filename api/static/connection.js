@@ -6,7 +6,6 @@ const LAST_RETRY_MS = 10_000;
 export class Connection extends EventTarget {
   #socket = null;
   #retry = FIRST_RETRY_MS;
-  #run = null;
   #subscriptions = new Map();
   #next = 0;
 
@@ -20,13 +19,21 @@ export class Connection extends EventTarget {
   // handlers: {frame(frame), failed({code, message})}; returns the id to unsubscribe with.
   subscribe(cube, query, handlers) {
     const id = `q${this.#next++}`;
-    this.#subscriptions.set(id, { cube, query, handlers, epoch: null });
+    this.#subscriptions.set(id, { cube, query, handlers, epoch: null, run: null, paused: false });
     this.#request(id);
     return id;
   }
 
   unsubscribe(id) {
     if (this.#subscriptions.delete(id)) this.#send({ op: "unsubscribe", id });
+  }
+
+  // While it is paused nothing comes; afterwards all that it missed, as one change.
+  pause(id, paused) {
+    const subscription = this.#subscriptions.get(id);
+    if (!subscription) return;
+    subscription.paused = paused;
+    this.#send({ op: paused ? "pause" : "resume", id });
   }
 
   #connect() {
@@ -48,7 +55,7 @@ export class Connection extends EventTarget {
   #receive(message) {
     const subscription = this.#subscriptions.get(message.id);
     if (!subscription) return;
-    if (message.type === "subscribed") this.#run = message.run;
+    if (message.type === "subscribed") subscription.run = message.run;
     if (message.type === "snapshot" || message.type === "change") {
       subscription.epoch = message.epoch;
       subscription.handlers.frame(message);
@@ -60,8 +67,8 @@ export class Connection extends EventTarget {
   }
 
   #request(id) {
-    const { cube, query, epoch } = this.#subscriptions.get(id);
-    this.#send({ op: "subscribe", id, cube, query, from_epoch: epoch, run: epoch === null ? null : this.#run });
+    const { cube, query, epoch, run, paused } = this.#subscriptions.get(id);
+    this.#send({ op: "subscribe", id, cube, query, from_epoch: epoch, run: epoch === null ? null : run, paused });
   }
 
   #send(message) {

@@ -1,6 +1,7 @@
 // How values are shown: numbers short enough to read, what is absent as N/A.
 
 export const ABSENT = "N/A";
+export const TOTAL = "Total";
 
 export const textOf = (value) => value === null ? ABSENT : typeof value === "boolean" ? String(value) : `${value}`;
 

@@ -3,11 +3,15 @@
 // The library comes from the service (/vendor/perspective, out of the installed wheel). Frames are folded into the table
 // at most once per animation frame, so that a burst of epochs costs one redraw.
 
-import { digitsFor, numberOf, textOf } from "./format.js";
+import { TOTAL, digitsFor, numberOf, textOf } from "./format.js";
 
 const MODULE = "/vendor/perspective/perspective-anywidget.js";
 const STYLE = "/vendor/perspective/perspective-anywidget.css";
 const KEY = "__key__";
+const DEPTH = "__depth__";
+
+// What keeps totals out of a viewer that would add them up with their parts, or dwarf these.
+export const withoutTotals = (shape) => [[DEPTH, "==", shape.levels.length]];
 
 let loading = null;
 
@@ -39,7 +43,7 @@ export class CellTable {
     made.worker = worker;
     made.shape = shape;
     made.name = `cells${CellTable.#count++}`;
-    const schema = { [KEY]: "string" };
+    const schema = { [KEY]: "string", [DEPTH]: "integer" };
     for (const { label, type } of shape.levels) schema[label] = columnType(type);
     for (const name of shape.measures) schema[name] = "float";
     made.#table = await worker.table(schema, { index: KEY, name: made.name });
@@ -105,10 +109,11 @@ export class CellTable {
   }
 
   #row(key, values) {
-    const row = { [KEY]: key };
     const levels = JSON.parse(key);
+    const row = { [KEY]: key, [DEPTH]: levels.length };
     this.shape.levels.forEach(({ label, type }, i) => {
-      row[label] = columnType(type) === "string" ? textOf(levels[i]) : numberOf(levels[i]);
+      const text = i < levels.length ? textOf(levels[i]) : ` ${TOTAL}`; // the blank sorts it before what it sums up
+      row[label] = columnType(type) === "string" ? text : numberOf(levels[i]);
     });
     this.shape.measures.forEach((name, i) => { row[name] = numberOf(values[i]); });
     return row;

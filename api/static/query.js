@@ -1,7 +1,9 @@
 // What the page asks: the part of a cube's query that the address carries, and a sensible one where it carries none.
 //
-// The address is #cube=Risk&levels=Desk,Trades/Book&measures=Delta.SUM&across=Desk: names percent-encoded, a level as
-// its name or as Table/Column where two levels share a name.
+// The address is #cube=Risk&levels=Desk,Trades/Book&measures=Delta.SUM&across=Desk&totals=1&branch=what-if: names
+// percent-encoded, a level as its name or as Table/Column where two levels share a name.
+
+export const MASTER = "master";
 
 const encodeNames = (names) => names.map((name) => name.split("/").map(encodeURIComponent).join("/")).join(",");
 
@@ -24,17 +26,23 @@ export function readAddress(hash) {
   return {
     cube: given.has("cube") ? decode(given.get("cube")) : null,
     levels: names("levels"), measures: names("measures"), across: names("across")?.[0] ?? null,
+    totals: given.get("totals") === "1",
+    branch: given.has("branch") ? decode(given.get("branch")) : MASTER,
   };
 }
 
-export function writeAddress({ cube, levels, measures, across }) {
-  const parts = [`cube=${encodeURIComponent(cube)}`, `levels=${encodeNames(levels)}`, `measures=${encodeNames(measures)}`];
+// Without levels and measures: the cube's defaults.
+export function writeAddress({ cube, levels, measures, across, totals, branch }) {
+  const parts = [`cube=${encodeURIComponent(cube)}`];
+  if (levels) parts.push(`levels=${encodeNames(levels)}`, `measures=${encodeNames(measures)}`);
   if (across) parts.push(`across=${encodeNames([across])}`);
+  if (totals) parts.push("totals=1");
+  if (branch !== MASTER) parts.push(`branch=${encodeURIComponent(branch)}`);
   return `#${parts.join("&")}`;
 }
 
 // The choice for `cube`: what the address names and the cube has, else a default; with the names it does not have.
-export function choose(cube, address) {
+export function choose(cube, branches, address) {
   const ids = levelIds(cube);
   const mine = address.cube === cube.name;
   const levels = mine && address.levels ? address.levels.filter((id) => ids.has(id)) : defaultLevels(cube, ids);
@@ -44,7 +52,9 @@ export function choose(cube, address) {
   const unknown = mine
     ? [...(address.levels ?? []).filter((id) => !ids.has(id)), ...(address.measures ?? []).filter((name) => !cube.measures.includes(name))]
     : [];
-  return { cube: cube.name, levels, measures, across, unknown };
+  const branch = branches.includes(address.branch) ? address.branch : MASTER;
+  if (branch !== address.branch) unknown.push(address.branch);
+  return { cube: cube.name, levels, measures, across, totals: address.totals, branch, unknown };
 }
 
 // A hierarchy of several levels tells most; then a level that is neither sliced nor part of the fact's key.
@@ -72,6 +82,8 @@ export function queryOf(cube, choice) {
   return {
     measures: choice.measures,
     levels: choice.levels.map((id) => { const level = ids.get(id); return [level.table, level.column]; }),
+    totals: choice.totals,
+    branch: choice.branch,
   };
 }
 

@@ -4,6 +4,7 @@ const WINDOW_MS = 5_000;
 
 export class Status {
   #state = "connecting";
+  #paused = false;
   #epoch = null;
   #changes = [];
 
@@ -18,6 +19,12 @@ export class Status {
     this.#show();
   }
 
+  // Whether the person has paused; the cells are as of the epoch shown.
+  pause(paused) {
+    this.#paused = paused;
+    this.#show();
+  }
+
   changed(epoch, count) {
     this.#epoch = epoch;
     if (count) this.#changes.push([performance.now(), count]);
@@ -28,8 +35,9 @@ export class Status {
     const since = performance.now() - WINDOW_MS;
     this.#changes = this.#changes.filter(([at]) => at > since);
     const rate = this.#changes.reduce((sum, [, count]) => sum + count, 0) / (WINDOW_MS / 1_000);
-    const words = { connecting: "connecting", live: "live", offline: "offline, trying again" }[this.#state];
-    this.host.dataset.state = this.#state;
+    const state = this.#paused && this.#state === "live" ? "paused" : this.#state;
+    const words = { connecting: "connecting", live: "live", paused: "paused", offline: "offline, trying again" }[state];
+    this.host.dataset.state = state;
     this.text.textContent = this.#epoch === null
       ? words
       : `${words} · epoch ${this.#epoch.toLocaleString()} · ${rate.toLocaleString(undefined, { maximumFractionDigits: rate < 10 ? 1 : 0 })} changes/s`;

@@ -1,6 +1,6 @@
 // The plain view: an HTML table whose changed cells blink. Serves with ?view=table, and where Perspective cannot run.
 
-import { digitsFor, formatOf, numberOf, textOf, ABSENT } from "./format.js";
+import { ABSENT, TOTAL, digitsFor, formatOf, numberOf, textOf } from "./format.js";
 
 const BLINK_MS = 1_000;
 const MAX_ROWS = 1_000;
@@ -83,11 +83,13 @@ export class TableView {
   #make(key, levels, values) {
     const row = document.createElement("tr");
     row.dataset.key = key;
-    for (const value of levels) {
-      const th = element("th", textOf(value), "level");
-      th.toggleAttribute("data-absent", value === null);
+    row.classList.toggle("total", levels.length < this.shape.levels.length);
+    this.shape.levels.forEach((_, i) => {
+      const named = i < levels.length;
+      const th = element("th", named ? textOf(levels[i]) : i === levels.length ? TOTAL : "", "level");
+      th.toggleAttribute("data-absent", named && levels[i] === null);
       row.append(th);
-    }
+    });
     values.forEach((value, i) => {
       const td = element("td", "");
       td.dataset.measure = this.shape.measures[i];
@@ -98,12 +100,13 @@ export class TableView {
     return row;
   }
 
+  // A total comes before what it sums up.
   #compare(left, right) {
-    for (let i = 0; i < left.length; i++) {
+    for (let i = 0; i < Math.min(left.length, right.length); i++) {
       const order = compareValues(left[i], right[i]);
       if (order) return this.shape.levels[i].descending && left[i] !== null && right[i] !== null ? -order : order;
     }
-    return 0;
+    return left.length - right.length;
   }
 
   #cell(key, i) {

@@ -3,14 +3,15 @@
 Floor 4. Nothing is queued: a subscriber knows the epoch it has, and asks what changed since. The answer comes from the
 histories of the providers below the query, epoch by epoch while the subscriber keeps up, as one merged change when it
 is far behind, and as a snapshot when the history no longer reaches back. So slow subscribers cost nothing, and a
-reconnecting one resumes by the same call.
+reconnecting one resumes by the same call. When a measure is redefined, everybody gets a snapshot at the next epoch.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gpu_engine.cube.answer import Answer, answer_of
@@ -18,10 +19,11 @@ from gpu_engine.cube.cells import CellSet, paired_cells
 from gpu_engine.cube.change import CellChange, difference, snapshot
 from gpu_engine.cube.hierarchy import Level
 from gpu_engine.cube.history import merge_moves
+from gpu_engine.cube.measure import Measure
 from gpu_engine.cube.plan import sliced
 from gpu_engine.cube.provider import AggregateProvider
 from gpu_engine.cube.query import Query
-from gpu_engine.errors import EpochNotRetainedError, InvalidQueryError
+from gpu_engine.errors import EpochNotRetainedError, InvalidQueryError, UnknownMeasureError
 
 if TYPE_CHECKING:
     from gpu_engine.cube.cube import Cube
@@ -36,18 +38,38 @@ _CLOSING_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What is read, until a measure is redefined."""
+
+    query: Query
+    parts: tuple[AggregateProvider, ...]
+    """A provider by all levels; with totals, then one by each shorter list of levels."""
+    since: float
+    """Who has an epoch up to this one may have values of earlier definitions."""
+
+
 class LiveQuery:
     """A query kept up to date by deltas. Create it with `Cube.live`; close it to free what it keeps."""
 
-    def __init__(self, cube: Cube, query: Query, branch: str, on_change: Callable[[CellChange], None] | None) -> None:
-        self.query, self.branch = query, branch
+    def __init__(
+        self,
+        cube: Cube,
+        query: Query,
+        measures: Sequence[Measure],
+        branch: str,
+        on_change: Callable[[CellChange], None] | None,
+    ) -> None:
+        self.branch = branch
         self._cube, self._line = cube, cube.database.branch(branch)
-        self._parts = self._open_parts()
+        self._measures = measures
+        self._reading = _Reading(query, self._open_parts(query), -1)
+        self._changing = threading.Lock()
         self._closed = threading.Event()
         self._progress = threading.Condition()
         self._delivered = -1
         self.error: BaseException | None = None
-        """What `on_change` raised; it is not called again after that."""
+        """What ended it: an error of `on_change`, or of going over to a redefined measure."""
         self._delivery: threading.Thread | None = None
         if on_change is not None:
             self._delivery = threading.Thread(
@@ -56,6 +78,11 @@ class LiveQuery:
             self._delivery.start()
 
     # -- reading ----------------------------------------------------------------------------------------------------
+
+    @property
+    def query(self) -> Query:
+        """What is asked, its measures as they are defined now."""
+        return self._reading.query
 
     @property
     def epoch(self) -> int:
@@ -69,11 +96,13 @@ class LiveQuery:
         ------
         InvalidQueryError
             If the mode is neither pandas nor arrow, or the live query is closed.
+        SessionClosedError
+            If the session is closed.
         """
         if mode not in ("pandas", "arrow"):
             raise InvalidQueryError([f"mode {mode!r}: use 'pandas' or 'arrow'."])
         epoch = max(self.epoch, 0)
-        answer = self._answer_at(epoch)
+        answer = self._answer_at(self._reading, epoch)
         if answer is None:
             epoch, answer = self._newest()
         return answer.to_pandas() if mode == "pandas" else answer.to_arrow(epoch, self.branch)
@@ -104,7 +133,8 @@ class LiveQuery:
         -------
         list of CellChange
             One per epoch that changed cells; one for all of them when there are very many; a single snapshot when the
-            caller has nothing or the epoch is no longer kept. A snapshot is newer than `until` if that is not kept.
+            caller has nothing, the epoch is no longer kept, or a measure was redefined at it or later. A snapshot is
+            newer than `until` if that is not kept.
         int
             The epoch to ask with next time.
 
@@ -112,27 +142,58 @@ class LiveQuery:
         ------
         InvalidQueryError
             If the live query is closed.
+        SessionClosedError
+            If the session is closed.
         """
+        self._refuse_if_closed()
         newest = self._line.head.epoch
+        reading = self._reading  # only now: an earlier one may not go on to `newest`
         head = newest if until is None else min(until, newest)
         if epoch is not None and head <= epoch <= newest:
             return [], epoch
-        steps = self._steps(epoch, head, merge) if epoch is not None and 0 <= epoch < head else None
+        steps = None
+        if epoch is not None and reading.since < epoch < head:
+            steps = self._steps(reading, epoch, head, merge)
         if steps is not None:
-            changes = [self._change(begin, end) for begin, end in steps]
+            changes = [self._change(reading, begin, end) for begin, end in steps]
             if all(change is not _GONE for change in changes):
                 return [change for change in changes if isinstance(change, CellChange)], head
-        answer = self._answer_at(head)
+        answer = self._answer_at(reading, head)
         if answer is None:
             head, answer = self._newest()
         return [snapshot(answer, head, self.branch)], head
+
+    def follow_measures(self) -> None:
+        """Go over to measures that have been redefined, if it uses any; one that was removed stays what it was."""
+        try:
+            with self._changing:
+                if not self._closed.is_set():
+                    self._redefine()
+        except Exception as error:
+            self._fail(error)
+            self.close()
+
+    def _redefine(self) -> None:
+        before = self._reading
+        old = before.query.measures
+        pairs = zip(old, self._measures, strict=True)
+        new = tuple([(name, _definition(given, measure)) for (name, measure), given in pairs])
+        if [one.identity() for _, one in new] == [one.identity() for _, one in old]:
+            return
+        query = replace(before.query, measures=new)
+        # Who reads by the old definitions until then has an epoch that is at most the head after it.
+        self._reading = _Reading(query, self._open_parts(query), float("inf"))
+        self._reading = replace(self._reading, since=self._line.head.epoch)
+        self._cube.release(before.parts)
 
     def close(self) -> None:
         """Stop calling `on_change` and give back what the query keeps. May be called from `on_change`."""
         if self._closed.is_set():
             return
         self._closed.set()
-        self._cube.release(self, self._parts)
+        self._cube.forget(self)
+        with self._changing:
+            self._cube.release(self._reading.parts)
         self._cube.database.wake()
         with self._progress:
             self._progress.notify_all()
@@ -143,21 +204,29 @@ class LiveQuery:
 
     # -- how --------------------------------------------------------------------------------------------------------
 
-    def _open_parts(self) -> list[AggregateProvider]:
-        """Return a provider by all levels; with totals, then one by each shorter list of levels."""
-        query, slicers = self.query, [level.reference for level in self.query.slicers]
+    def _open_parts(self, query: Query) -> tuple[AggregateProvider, ...]:
+        slicers = [level.reference for level in query.slicers]
         references = [level.reference for level in query.levels]
         depths = range(len(references), -1, -1) if query.totals else [len(references)]
-        return [
-            self._cube.acquire([*references[:depth], *slicers], query.primitives, query.condition, self.branch, 1)
-            for depth in depths
-        ]
+        acquire, parts = self._cube.acquire, list[AggregateProvider]()
+        try:
+            for depth in depths:
+                levels = [*references[:depth], *slicers]
+                parts.append(acquire(levels, query.primitives, query.condition, self.branch, 1))
+        except BaseException:
+            self._cube.release(parts)
+            raise
+        return tuple(parts)
 
-    def _answer_at(self, epoch: int) -> Answer | None:
+    def _refuse_if_closed(self) -> None:
+        self._cube.database.refuse_if_closed()
         if self._closed.is_set():
             raise InvalidQueryError(["the live query is closed."])
+
+    def _answer_at(self, reading: _Reading, epoch: int) -> Answer | None:
+        self._refuse_if_closed()
         parts = []
-        for provider in self._parts:
+        for provider in reading.parts:
             cells = provider.read(epoch)
             if cells is None:
                 return None
@@ -165,19 +234,19 @@ class LiveQuery:
                 parts.append(self._sliced(cells, epoch))
             except EpochNotRetainedError:
                 return None
-        return answer_of(self.query, parts).sorted()
+        return answer_of(reading.query, parts).sorted()
 
     def _newest(self) -> tuple[int, Answer]:
         while True:
             epoch = self._line.head.epoch
-            answer = self._answer_at(epoch)
+            answer = self._answer_at(self._reading, epoch)
             if answer is not None:
                 return epoch, answer
 
-    def _steps(self, epoch: int, head: int, merge: bool) -> list[tuple[int, int]] | None:
+    def _steps(self, reading: _Reading, epoch: int, head: int, merge: bool) -> list[tuple[int, int]] | None:
         """Return the spans of epochs to tell of one by one; None if not all changes are kept."""
         epochs: set[int] = set()
-        for provider in [*self._parts, *self._cube.slicing_providers(self.query, self.branch)]:
+        for provider in [*reading.parts, *self._cube.slicing_providers(reading.query, self.branch)]:
             records = provider.changes(epoch, head)
             if records is None:
                 return None
@@ -187,10 +256,10 @@ class LiveQuery:
             return [(epoch, head)]
         return list(zip([epoch, *ends], ends, strict=False))
 
-    def _change(self, begin: int, end: int) -> CellChange | object | None:
+    def _change(self, reading: _Reading, begin: int, end: int) -> CellChange | object | None:
         """Return what changed in begin < epoch <= end; None if no value did, _GONE if it is no longer kept."""
         before, after = [], []
-        for provider in self._parts:
+        for provider in reading.parts:
             try:
                 moved = self._moved(provider, begin, end)
             except EpochNotRetainedError:
@@ -199,7 +268,7 @@ class LiveQuery:
                 return _GONE
             before.append(moved[0])
             after.append(moved[1])
-        return difference(self.query, before, after, (begin, end), self.branch)
+        return difference(reading.query, before, after, (begin, end), self.branch)
 
     def _moved(self, provider: AggregateProvider, begin: int, end: int) -> tuple[CellSet, CellSet] | None:
         """Return cells before and after, pair by pair, that hold every cell that may have changed."""
@@ -243,11 +312,14 @@ class LiveQuery:
                 self._cube.database.wait_for_commit(known, until=self._closed.is_set, branch=self.branch)
         except BaseException as error:
             if not self._closed.is_set():
-                self.error = error
-                _log.exception("live query on cube %s stopped", self._cube.name)
-                self._cube.report_failure(f"live query on cube {self._cube.name}", error)
+                self._fail(error)
             with self._progress:
                 self._progress.notify_all()
+
+    def _fail(self, error: BaseException) -> None:
+        self.error = error
+        _log.error("live query on cube %s stopped", self._cube.name, exc_info=error)
+        self._cube.report_failure(f"live query on cube {self._cube.name}", error)
 
     def _advance(self, epoch: int) -> None:
         if epoch == self._delivered:
@@ -255,6 +327,14 @@ class LiveQuery:
         with self._progress:
             self._delivered = epoch
             self._progress.notify_all()
+
+
+def _definition(given: Measure, known: Measure) -> Measure:
+    """Return what a measure stands for now; what it stood for if it has been removed."""
+    try:
+        return given.expand()
+    except UnknownMeasureError:
+        return known
 
 
 _GONE = object()

@@ -78,6 +78,10 @@ class Measure:
         """Return the names of measures that it uses, directly or through others."""
         return frozenset()
 
+    def identity(self) -> tuple[object, ...]:
+        """Return a value that is equal for expanded measures which compute the same."""
+        raise NotImplementedError
+
     @property
     def kind(self) -> NumericKind:
         """What numbers an expanded measure yields."""
@@ -132,6 +136,10 @@ class CountRows(Measure):
         """Return itself."""
         return self
 
+    def identity(self) -> tuple[object, ...]:
+        """Return that rows are counted."""
+        return ("rows",)
+
     @property
     def kind(self) -> NumericKind:
         """An integer."""
@@ -159,6 +167,10 @@ class Aggregation(Measure):
         if self.function != "count":
             _ = bound.kind
         return Aggregation(self.function, bound)
+
+    def identity(self) -> tuple[object, ...]:
+        """Return the function and what it aggregates."""
+        return (self.function, self.expression.identity())
 
     @property
     def kind(self) -> NumericKind:
@@ -200,6 +212,10 @@ class Number(Measure):
     def bind(self, resolve: Resolve) -> Measure:
         """Return itself."""
         return self
+
+    def identity(self) -> tuple[object, ...]:
+        """Return the number; 1 and 1.0 differ."""
+        return (type(self.value).__name__, self.value)
 
     @property
     def kind(self) -> NumericKind:
@@ -246,6 +262,10 @@ class Combination(Measure):
     def names(self) -> frozenset[str]:
         """Return the names that both sides use."""
         return self.left.names() | self.right.names()
+
+    def identity(self) -> tuple[object, ...]:
+        """Return the operator and both sides."""
+        return (self.operator, self.left.identity(), self.right.identity())
 
     @property
     def kind(self) -> NumericKind:

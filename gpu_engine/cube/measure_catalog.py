@@ -32,6 +32,9 @@ class Measures(MutableMapping[str, Measure]):
     def __setitem__(self, name: Any, measure: Any) -> None:
         """Define a measure. Its own name in it means what the name meant before.
 
+        Live queries that use a measure which is redefined go over to the new definition: they tell of it by a
+        snapshot at the next epoch.
+
         Raises
         ------
         InvalidModelError
@@ -49,6 +52,7 @@ class Measures(MutableMapping[str, Measure]):
             raise InvalidModelError(f"measure {name!r} would be defined by way of itself.")
         refuse_strangers(bound.expand(), self._cube.root)
         self._definitions = {**self._definitions, name: bound}
+        self._cube.follow_measures()
 
     def __delitem__(self, name: str) -> None:
         """Remove a measure; InvalidModelError if another one uses it."""

@@ -5,7 +5,7 @@ Floor 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ class Branches(Mapping[str, BranchInfo]):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._keepers: tuple[Callable[[str], None], ...] = ()
 
     def __getitem__(self, name: str) -> BranchInfo:
         """Return a branch; UnknownBranchError if there is none of that name."""
@@ -76,12 +77,28 @@ class Branches(Mapping[str, BranchInfo]):
             If it is master, another branch started from it, an epoch of it is pinned, or a live query or a stream
             follows it. Providers are no reason: they go with it.
         """
+        if self._database.branch(name).parent is not None:
+            for let_go in self._keepers:
+                let_go(name)
         with self._database.writing():
             branch = self._database.branch(name)
             users = self._users(branch)
             if users:
                 raise BranchInUseError(name, users)
             self._database.forget_branch(branch)
+
+    def before_delete(self, let_go: Callable[[str], None]) -> Callable[[], None]:
+        """Have a function called with the name of each branch that is to be deleted, until what is returned is called.
+
+        It is for whoever keeps live queries or streams that nobody uses any more, and can close those.
+        """
+        with self._database.writing():
+            self._keepers = (*self._keepers, let_go)
+
+        def end() -> None:
+            self._keepers = tuple(one for one in self._keepers if one is not let_go)
+
+        return end
 
     def _users(self, branch: Branch) -> Sequence[str]:
         database = self._database

@@ -16,7 +16,7 @@ from gpu_engine.storage.table_store import TableStore
 if TYPE_CHECKING:
     from gpu_engine.expression.condition import Operand
 
-__all__ = ["ConsecutiveRows", "FlatRows", "FlatView", "RowReader", "Snapshot", "TableView"]
+__all__ = ["ConsecutiveRows", "FlatRows", "FlatView", "Identity", "RowReader", "Snapshot", "TableView"]
 
 
 class TableView(Protocol):
@@ -91,6 +91,22 @@ class RowReader(Protocol):
         ...
 
 
+class Identity:
+    """What is equal for operands that yield the same; its hash is worked out once."""
+
+    __slots__ = ("_hash", "value")
+
+    def __init__(self, value: tuple[object, ...]) -> None:
+        self.value = value
+        self._hash = hash(value)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Identity) and self.value == other.value)
+
+
 class FlatView:
     """A root table and what its joins reach, at one snapshot."""
 
@@ -128,7 +144,7 @@ class FlatRows:
         self._targets: dict[tuple[Join, ...], Array] = {}
         self._values: dict[Reference, Values] = {}
         self._codes: dict[Reference, Array] = {}
-        self._evaluated: dict[tuple[object, ...], Values] = {}
+        self._evaluated: dict[Identity, Values] = {}
 
     def __len__(self) -> int:
         if isinstance(self._selection, slice):
@@ -154,7 +170,7 @@ class FlatRows:
             codes = self._codes[reference] = reference.column.codes(self.values(reference))
         return codes
 
-    def evaluated(self, operand: Operand, identity: tuple[object, ...]) -> Values:
+    def evaluated(self, operand: Operand, identity: Identity) -> Values:
         """Return what a bound operand yields, computed once for operands of equal identity."""
         values = self._evaluated.get(identity)
         if values is None:

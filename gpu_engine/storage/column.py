@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.backend.array_backend import Array, ArrayBackend, DeviceColumn
 from gpu_engine.schema import DataType
 from gpu_engine.storage.dictionary import Dictionary, StringDictionary, ValueDictionary, create_dictionary
 
@@ -20,9 +20,9 @@ RowSelection = Array | slice
 """Rows of a table: (n,) integer row numbers, or a slice of consecutive ones (which costs no copy)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Values:
-    """Values of n rows as they rest in arrays."""
+    """Values of n rows as they rest in arrays. Never changed; not frozen, because small commits make dozens of them."""
 
     data: Array
     """(n,) of the column's storage dtype, (n, width) float64 for vectors; codes for text. Undefined where invalid."""
@@ -32,8 +32,8 @@ class Values:
     def __len__(self) -> int:
         return len(self.data)
 
-    def take(self, places: Array) -> Values:
-        """Return the values at (k,) `places`."""
+    def take(self, places: RowSelection) -> Values:
+        """Return the values at (k,) `places`; a slice gives views."""
         return Values(self.data[places], None if self.valid is None else self.valid[places])
 
     @staticmethod
@@ -56,11 +56,8 @@ class Column:
         self.type = data_type
         self.dictionary: StringDictionary | ValueDictionary = create_dictionary(backend, data_type)
         """Codes of the values. Text always rests as codes; other types take codes when a level asks for them."""
-
-    @property
-    def coded(self) -> bool:
+        self.coded = data_type.coded
         """Whether the column rests as codes of its dictionary."""
-        return self.type.coded
 
     def ingest(self, values: pa.Array) -> Values:
         """Return Arrow values of the column's type as they will rest, without writing them.
@@ -97,6 +94,12 @@ class Column:
         left_valid = xp.ones(len(left), dtype="bool") if left.valid is None else left.valid
         right_valid = xp.ones(len(right), dtype="bool") if right.valid is None else right.valid
         return (equal & left_valid & right_valid) | ~(left_valid | right_valid)
+
+    def where_it_lies(self, values: Values) -> DeviceColumn:
+        """Return `values` of this column for libraries that work on the device."""
+        dictionary = self.dictionary
+        texts = dictionary.values(len(dictionary)) if self.coded else None
+        return DeviceColumn(values.data, values.valid, self.type.arrow, texts)
 
     def to_arrow(self, values: Values) -> pa.Array:
         """Return `values` of this column as an Arrow array of its type on the host."""

@@ -89,13 +89,9 @@ class StringDictionary:
         """
         if len(values) <= _FEW and not pa.types.is_dictionary(values.type):
             return self._backend.from_host(self._codes(values.to_pylist()), "int32")
-        coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-        codes = self._codes(coded.dictionary.to_pylist())
-        of_distinct = self._backend.from_host(codes or [-1], "int32")
-        indices = coded.indices if coded.indices.type == pa.int32() else coded.indices.cast(pa.int32())
-        places, valid = self._backend.from_arrow(indices)
-        of_rows = of_distinct.take(places)
-        return of_rows if valid is None else self._backend.xp.where(valid, of_rows, -1)
+        distinct, places = self._backend.encode_strings(values)
+        # Place -1 reads the last code.
+        return self._backend.from_host([*self._codes(distinct.to_pylist()), -1], "int32").take(places)
 
     def lookup(self, values: pa.Array) -> Array:
         """Return (n,) int32 codes of `values`, without taking any in; -1 for null and for texts it does not have."""

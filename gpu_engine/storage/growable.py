@@ -64,7 +64,8 @@ class GrowableArray:
         start <= length: what stood behind `start` was never visible to anybody and is written over.
         """
         end = start + len(values)
-        self.reserve(end)
+        if end > len(self.buffer):
+            self.reserve(end)
         self.buffer[start:end] = values
         self.length = end
 

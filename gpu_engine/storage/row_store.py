@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.storage.birth_branches import ROOT, BirthBranches
 from gpu_engine.storage.branch_rows import NEVER, BranchRows
 from gpu_engine.storage.column import Column, RowSelection, Values
 from gpu_engine.storage.epoch_counts import EpochCounts
@@ -17,9 +18,6 @@ from gpu_engine.storage.growable import GrowableArray
 from gpu_engine.storage.pointers import Pointers
 
 __all__ = ["NEVER", "ROOT", "RowStore"]
-
-ROOT = 0
-"""Number of the branch that all others come from."""
 
 
 class RowStore:
@@ -39,8 +37,8 @@ class RowStore:
         """row -> the row that its entity had before on its branch, -1 for none. Empty without a key."""
         self.current = GrowableArray(backend, "int32", fill=-1)
         """entity -> its newest row on the root branch, dead or alive, -1 for none."""
-        self.branch_of: GrowableArray | None = None
-        """row -> number of the branch that it was born on; None while all were born on the root."""
+        self.births = BirthBranches(backend)
+        """row -> number of the branch that it was born on."""
         self.branches: dict[int, BranchRows] = {}
         """What each other branch changes in rows that it shares."""
         self.branch_numbers = ROOT + 1
@@ -57,10 +55,8 @@ class RowStore:
         """Bytes of all arrays, unused capacity included."""
         arrays = [self.removed, self.entity_of, self.previous, self.current]
         arrays += [*self._data.values(), *self._valid.values()]
-        if self.branch_of is not None:
-            arrays.append(self.branch_of)
         others: list[BranchRows | Pointers] = [*self.branches.values(), *self.pointers.values()]
-        return sum(part.nbytes for part in arrays) + sum(part.nbytes for part in others)
+        return sum(part.nbytes for part in arrays) + sum(part.nbytes for part in others) + self.births.nbytes
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -88,20 +84,16 @@ class RowStore:
         previous : (n,) the row that each entity had before, dead or alive, -1 for none
         branch : number of the branch that the rows are born on
         """
-        count = 0
+        count = len(next(iter(columns.values())).data)
         for column, values in columns.items():
-            self._write(column, start, values)
-            count = len(values)
+            if values.valid is not None or column in self._valid:
+                self._write_valid(column, start, values)
+            self._data[column].write(start, values.data)
         self.removed.write(start, self.backend.xp.full(count, NEVER, dtype="int64"))
         if entities is not None and previous is not None:
             self.entity_of.write(start, entities)
             self.previous.write(start, previous)
-        if branch != ROOT and self.branch_of is None:
-            marks = GrowableArray(self.backend, "int32")
-            marks.resize(start)
-            self.branch_of = marks
-        if self.branch_of is not None:
-            self.branch_of.write(start, self.backend.xp.full(count, branch, dtype="int32"))
+        self.births.write(start, count, branch)
         return start + count
 
     def end(self, rows: Array, epoch: int, branch: int) -> None:
@@ -109,10 +101,7 @@ class RowStore:
         if branch == ROOT:
             self.removed.buffer[rows] = epoch
             return
-        assert self.branch_of is not None or branch in self.branches
-        own = self.backend.xp.zeros(len(rows), dtype="bool")
-        if self.branch_of is not None:
-            own = self.branch_of.buffer[rows] == branch
+        own = self.births.of(rows) == branch
         self.removed.buffer[rows[own]] = epoch
         self.branches[branch].set_removed(rows[~own], epoch)
 
@@ -124,16 +113,14 @@ class RowStore:
         else:
             self.branches[branch].set_newest(entities, rows)
 
-    def _write(self, column: Column, start: int, values: Values) -> None:
+    def _write_valid(self, column: Column, start: int, values: Values) -> None:
         valid = self._valid.get(column)
-        if values.valid is not None and valid is None:
+        if valid is None:
             valid = GrowableArray(self.backend, "bool", fill=True)
             valid.resize(start)
-        if valid is not None:
-            marks = self.backend.xp.ones(len(values), dtype="bool") if values.valid is None else values.valid
-            valid.write(start, marks)
-            self._valid[column] = valid
-        self._data[column].write(start, values.data)
+        marks = self.backend.xp.ones(len(values), dtype="bool") if values.valid is None else values.valid
+        valid.write(start, marks)
+        self._valid[column] = valid
 
     def take_rows(self, other: RowStore, rows: Array) -> None:
         """Append (n,) rows of another row store of the same table, but for what names rows by number."""
@@ -148,10 +135,6 @@ class RowStore:
         self.removed.write(start, other.removed.buffer[rows])
         if other.entity_of.length:
             self.entity_of.write(start, other.entity_of.buffer[rows])
-        if other.branch_of is not None:
-            if self.branch_of is None:
-                self.branch_of = GrowableArray(self.backend, "int32")
-                self.branch_of.resize(start)
-            self.branch_of.write(start, other.branch_of.buffer[rows])
+        self.births.take(start, other.births, rows)
         for join, pointers in dict(other.pointers).items():
             self.pointers.setdefault(join, Pointers(self.backend)).write(start, pointers.read(rows))

@@ -42,12 +42,20 @@ class TableChange:
     def __bool__(self) -> bool:
         return bool(len(self.updated_old) or len(self.added) or len(self.removed))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the row numbers."""
+        parts = (self.updated_old, self.updated_new, self.added, self.removed, self.stillborn)
+        return sum([int(rows.nbytes) for rows in parts])
+
 
 class TableStore:
     """One table. One writer at a time; readers hold a `TableVersion`."""
 
     def __init__(self, backend: ArrayBackend, name: str, schema: Schema) -> None:
         self.backend, self.name, self.schema = backend, name, schema
+        self.arrow_schema = schema.arrow()
+        """Columns of whole rows in Arrow."""
         self.columns = {column: Column(backend, column, kind) for column, kind in schema.types.items()}
         keys = [self.columns[key] for key in schema.keys]
         self.entities = EntityIndex(backend, keys) if keys else None

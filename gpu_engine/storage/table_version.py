@@ -88,8 +88,11 @@ class TableVersion:
 
     def rows_of(self, entities: Array) -> Array:
         """Return (n,) int64: the row that each of (n,) `entities` has here, -1 for none or for entity -1."""
+        return self.alive_or_none(self.newest(entities))
+
+    def alive_or_none(self, rows: Array) -> Array:
+        """Return (n,) int64: the rows, -1 in place of those that are not alive."""
         xp = self.rows.backend.xp
-        rows = self.newest(entities)
         found = rows >= 0
         found &= self.alive(xp.maximum(rows, 0))
         return xp.where(found, rows, -1)
@@ -121,24 +124,38 @@ class TableVersion:
 
     def _born(self, rows: Array) -> Array:
         """Return (n,) bool: which rows were born within the lineage."""
-        marks = self.rows.branch_of
-        if marks is None:
+        births = self.rows.births
+        if not births:
             return rows < self._rows_at(self.lineage[-1][1])
-        return rows < self._row_limits()[marks.buffer[rows]]
+        return rows < self._row_limits()[births.of(rows)]
 
     def _alive_at_birth(self, rows: RowSelection) -> Array:
         """Return (n,) bool: which rows are visible and were not removed on the branch that they were born on."""
-        xp, marks = self.rows.backend.xp, self.rows.branch_of
-        removed = self.rows.removed.buffer[rows]
-        if marks is None:
-            last = self.lineage[-1][1]
-            alive = removed > last
-            if len(self.lineage) > 1:
-                alive &= _numbers(xp, rows) < self._rows_at(last)
-            return alive
-        branches = marks.buffer[rows]
-        alive = removed > self._epoch_limits()[branches]
-        alive &= _numbers(xp, rows) < self._row_limits()[branches]
+        births = self.rows.births
+        if not births:
+            return self._alive_on_root(rows)
+        if not isinstance(rows, slice):
+            return self._alive_on(births.of(rows), rows)
+        start, stop, first = rows.start, rows.stop, births.first
+        if stop <= first:
+            return self._alive_on_root(rows)
+        if start >= first:
+            return self._alive_on(births.between(start, stop), rows)
+        marked = self._alive_on(births.between(first, stop), slice(first, stop))
+        return self.rows.backend.xp.concatenate([self._alive_on_root(slice(start, first)), marked])
+
+    def _alive_on_root(self, rows: RowSelection) -> Array:
+        """Return `_alive_at_birth` of rows that were all born on the root."""
+        last = self.lineage[-1][1]
+        alive = self.rows.removed.buffer[rows] > last
+        if len(self.lineage) > 1:
+            alive &= _numbers(self.rows.backend.xp, rows) < self._rows_at(last)
+        return alive
+
+    def _alive_on(self, branches: Array, rows: RowSelection) -> Array:
+        """Return `_alive_at_birth` of rows by the (n,) branches that they were born on."""
+        alive = self.rows.removed.buffer[rows] > self._epoch_limits()[branches]
+        alive &= _numbers(self.rows.backend.xp, rows) < self._row_limits()[branches]
         return alive
 
     def _rows_at(self, epoch: int) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import gpu_engine as ge
@@ -328,3 +330,99 @@ class TestDeleting:
             after = session.statistics().tables["t"]
             assert (after.rows, after.dead_rows) == (5001, 0)
             assert after.nbytes < 1.5 * nbytes
+
+
+class TestFirstWrite:
+    def test_takes_no_memory_for_the_rows_that_are_there(self) -> None:
+        rows = 100_000
+
+        def growth(branch: str) -> int:
+            with ge.Session(backend="cpu") as session:
+                table = session.create_table("t", {"k": ge.LONG, "v": ge.LONG}, keys=["k"])
+                table.load_arrow(pa.table({"k": range(rows), "v": range(rows)}))
+                session.branches.create("x")
+                before = session.statistics().tables["t"].nbytes
+                with session.start_transaction(branch):
+                    table.append((0, -1))
+                return session.statistics().tables["t"].nbytes - before
+
+        assert growth("x") - growth("master") < rows
+
+    def test_leaves_every_version_as_it_was(self) -> None:
+        with ge.Session(backend="cpu", retention=ge.RetentionPolicy(epochs=100)) as session:
+            table = session.create_table("t", {"k": ge.LONG, "v": ge.LONG}, keys=["k"])
+            table.append(*((key, 0) for key in range(200)))
+            table.drop(table["k"] < 50)
+            session.branches.create("old", epoch=1)
+            session.branches.create("new")
+            expected = {("master", 1): 200, ("master", 2): 150, ("old", 1): 200, ("new", 2): 150}
+
+            def check() -> None:
+                for (branch, epoch), count in expected.items():
+                    runner = session.database.version(branch, epoch)
+                    assert runner.list("t").num_rows == count
+                    assert (runner.get("t", 20) is not None) == (count >= 200), (branch, epoch)
+
+            for step, branch in enumerate(["old", "new", "master", "old"]):
+                with session.start_transaction(branch) as transaction:
+                    table.append((1_000 + step, 1), (199, step + 1))
+                before = max(epoch for line, epoch in expected if line == branch)
+                expected[branch, transaction.report.epoch] = expected[branch, before] + 1
+                check()
+            session.compact()
+            check()
+
+    def test_leaves_no_marks_behind_once_the_branch_is_gone(self) -> None:
+        with ge.Session(backend="cpu", retention=ge.RetentionPolicy(epochs=0)) as session:
+            table = session.create_table("t", {"k": ge.LONG}, keys=["k"])
+            table.append((0,))
+            session.branches.create("x")
+            with session.start_transaction("x"):
+                table.append((1,))
+            table.append(*((key,) for key in range(2, 9_000)))
+            assert table.store.rows.births
+            session.branches.delete("x")
+            session.compact()
+            assert not table.store.rows.births
+            assert session.statistics().tables["t"].rows == 8_999
+
+
+def test_statistics_count_the_rows_of_each_branch(session: ge.Session, orders: ge.Table) -> None:
+    with session.start_transaction("x"):
+        orders.append((3, "A", 1), (4, "A", 1), (1, "A", 11))
+    orders.drop(keys=[1])
+    session.branches.create("y", "x")
+    found = session.statistics().tables
+    assert found["orders"].branch_rows == {"master": 1, "x": 4, "y": 4}
+    assert found["items"].branch_rows == {"master": 2, "x": 2, "y": 2}
+    assert (found["orders"].rows, found["orders"].dead_rows) == (1, 4)
+    session.branches.delete("y")
+    assert list(session.statistics().tables["orders"].branch_rows) == ["master", "x"]
+
+
+def test_a_wait_ends_with_a_commit_on_any_branch(session: ge.Session, orders: ge.Table) -> None:
+    database, heard = session.database, list[int]()
+    assert database.wait_for_commit(1, timeout=0) == 1
+    waiting = threading.Thread(target=lambda: heard.append(database.wait_for_commit(1, timeout=20)))
+    waiting.start()
+    with session.start_transaction("x"):
+        orders.append((3, "A", 1))
+    waiting.join(20)
+    assert heard == [2]
+    assert database.wait_for_commit(1, timeout=0, branch="master") == 1
+    assert database.wait_for_commit(1, branch="x") == 2
+    with pytest.raises(ge.errors.UnknownBranchError):
+        database.wait_for_commit(1, branch="y")
+
+
+def test_a_wait_ends_when_it_is_woken_for_a_reason(session: ge.Session) -> None:
+    done, heard = threading.Event(), list[int]()
+    waiting = threading.Thread(
+        target=lambda: heard.append(session.database.wait_for_commit(session.epoch, until=done.is_set))
+    )
+    waiting.start()
+    session.database.wake()
+    done.set()
+    session.database.wake()
+    waiting.join(20)
+    assert heard == [session.epoch]

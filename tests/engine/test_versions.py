@@ -165,3 +165,14 @@ def test_a_table_younger_than_an_epoch_is_empty_there(session: ge.Session) -> No
     table.append((1,))
     assert session.database.version(epoch=1).list("younger").num_rows == 0
     assert session.database.version(epoch=2).list("younger").num_rows == 1
+
+
+def test_rows_of_a_table_say_which_version_they_are_of(session: ge.Session) -> None:
+    table = session.create_table("t", {"k": ge.LONG}, keys=["k"])
+    for key in (1, 2):
+        report = table.append((key,))
+        assert report is not None
+        stamp = {b"branch": b"master", b"epoch": str(report.epoch).encode()}
+        assert table.to_arrow().schema.metadata == stamp
+        assert table.to_arrow(0).schema.metadata == stamp
+        assert table.where(table["k"] > 9).schema.metadata == stamp

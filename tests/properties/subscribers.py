@@ -69,18 +69,29 @@ class Puller(Subscriber):
         self._all_kept = all_kept
         """Whether no change is ever forgotten or merged."""
 
-    def pull(self) -> None:
-        first = self.epoch is None
-        changes, reached = self.live.changes_since(self.epoch)
-        assert reached == self.market.session.epoch
-        if self._all_kept and not first:
-            assert [change.epoch for change in changes] == self.changed_epochs(reached)
+    def pull(self, *, merge: bool = False, back: int = 0) -> None:
+        """Ask for what changed, epoch by epoch or as one change, up to some epochs before the head."""
+        head, known = self.market.session.epoch, self.epoch
+        until = max(0, head - back)
+        changes, reached = self.live.changes_since(known, merge, until if back else None)
+        assert max(known or 0, until) <= reached <= head
+        if self._all_kept and known is not None:
+            assert reached == max(known, until)
+            if merge:
+                spans = [(known, reached)] if self._differ(known, reached) else []
+                assert [(change.from_epoch, change.epoch) for change in changes] == spans
+            else:
+                assert [change.epoch for change in changes] == self.changed_epochs(reached)
         for change in changes:
             self.take(change)
         assert self.snapshots == 1 or not self._all_kept
         self.epoch = reached
-        assert self.cells == self.market.expected(self.question)
-        assert cells_of(self.live.result(mode="arrow"), self.question) == self.cells
+        assert self.cells == self.market.expected(self.question, reached)
+        if reached == head:
+            assert cells_of(self.live.result(mode="arrow"), self.question) == self.cells
+
+    def _differ(self, epoch: int, other: int) -> bool:
+        return self.market.expected(self.question, epoch) != self.market.expected(self.question, other)
 
     def close(self) -> None:
         self.live.close()

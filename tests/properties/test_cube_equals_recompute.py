@@ -18,7 +18,7 @@ from tests.properties.actions import (
     rows_of,
 )
 from tests.properties.market import ASKED, QUESTIONS, TABLES, Operation, Question
-from tests.properties.trial import Trial
+from tests.properties.trial import WAYS, Trial
 
 SCALE = settings.default.max_examples / 100
 """1 in CI; more where the profile asks for more examples."""
@@ -28,7 +28,7 @@ CIRCUMSTANCES: dict[str, dict[str, int]] = {
     "sparse cells": {"gpu_engine.cube.addressing.DENSE_CELLS": 1},
     "cells that turn from dense to sparse": {"gpu_engine.cube.addressing.DENSE_CELLS": 64},
     "small buffers": {
-        "gpu_engine.cube.scan.CHUNK_ROWS": 4,
+        "gpu_engine.backend.numpy_backend.NumpyBackend.chunk_rows": 4,
         "gpu_engine.storage.postings._TAIL": 2,
         "gpu_engine.storage.growable._SMALLEST": 1,
         "gpu_engine.cube.provider._STALE_ENTRIES": 0,
@@ -78,7 +78,7 @@ class CubeEqualsRecompute(RuleBasedStateMachine):
         self.trial.grow(count)
 
     @rule(
-        place=st.integers(0, len(QUESTIONS) - 1),
+        place=st.integers(0, WAYS * len(QUESTIONS) - 1),
         question=st.sampled_from(ASKED),
         table=st.sampled_from(TABLES),
         back=st.integers(1, 6),
@@ -125,7 +125,7 @@ def test_long_histories(circumstance: str, seed: int) -> None:
             if chance.random() < 0.1:
                 trial.grow(chance.randint(1, 12))
             if chance.random() < 0.2:
-                trial.pull(chance.randrange(len(QUESTIONS)))
+                trial.pull(chance.randrange(WAYS * len(QUESTIONS)))
                 trial.ask_the_past(chance.choice(ASKED), chance.randint(1, 6))
                 trial.watch_for_a_moment(chance.choice(ASKED))
                 trial.list_rows(chance.choice(TABLES))

@@ -13,6 +13,9 @@ from tests.properties.actions import UNKNOWN_KEY, new_members
 from tests.properties.market import ASKED, MEMBERS, QUESTIONS, RELATIONS, Market, Operation, Question, same_report
 from tests.properties.subscribers import Listener, Puller
 
+WAYS = 6
+"""Ways to pull: epoch by epoch or as one change, each up to the head or to one or two epochs before it."""
+
 
 class Boom(Exception):
     """Raised inside a transaction to roll it back."""
@@ -95,8 +98,9 @@ class Trial:
     # -- who looks --------------------------------------------------------------------------------------------------
 
     def pull(self, place: int) -> None:
-        """Let some of the subscribers catch up; the others fall behind."""
-        self.pullers[place % len(self.pullers)].pull()
+        """Let some of the subscribers catch up, each in one of the `WAYS`; the others fall behind."""
+        way, place_of_puller = divmod(place, len(self.pullers))
+        self.pullers[place_of_puller].pull(merge=way % 2 == 1, back=way // 2 % 3)
         self.listeners[place % len(self.listeners)].catch_up()
 
     def watch_for_a_moment(self, question: Question) -> None:
