@@ -17,8 +17,13 @@ from api.errors import answer
 from api.hub import Hub
 from api.live import SOCKET_OPTIONS, live_routes
 from api.page import CONTENT_SECURITY_POLICY, page_routes
+from api.prepared import PreparedQueries
+from api.reads import read_routes
 from api.service import EXTENSION, Service, reply, service
+from api.streams import stream_routes
 from api.tables import table_routes
+from api.transactions import transaction_routes
+from api.versions import NamedPins, version_routes
 from api.wire import BRANCH, dump
 
 __all__ = ["create_app"]
@@ -52,7 +57,20 @@ def create_app(session: ge.Session) -> Flask:
     )
     app.extensions[EXTENSION] = Service(session, Hub(session))
     app.register_blueprint(page_routes())
-    for blueprint in (_session_routes(), branch_routes(), cube_routes(), table_routes(), live_routes()):
+    blueprints = (
+        _session_routes(),
+        branch_routes(),
+        cube_routes(),
+        table_routes(),
+        read_routes(),
+        transaction_routes(),
+        version_routes(),
+        NamedPins(session).routes(),
+        PreparedQueries(session).routes(),
+        live_routes(),
+        stream_routes(),
+    )
+    for blueprint in blueprints:
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_error_handler(Exception, _refuse)
     app.after_request(_add_headers)
@@ -69,12 +87,11 @@ def _session_routes() -> Blueprint:
 def _health() -> Response:
     session = service().session
     health = session.health()
-    backend = session.backend
     return reply(
         {
             "status": health.status,
             "failures": [dataclasses.asdict(failure) for failure in health.failures],
-            "backend": {"name": backend.name, "requested": backend.requested, "reason": backend.reason},
+            "backend": dataclasses.asdict(session.backend),
             "version": ge.__version__,
         }
     )
@@ -85,6 +102,7 @@ def _statistics() -> Response:
     return reply(
         {
             "session": dataclasses.asdict(found.session.statistics()),
+            "database": dataclasses.asdict(found.session.database.statistics()),
             "live": dataclasses.asdict(found.hub.statistics()),
         }
     )

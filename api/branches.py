@@ -9,7 +9,7 @@ import dataclasses
 
 from flask import Blueprint, Response
 
-from api.queries import expect_branch, expect_epoch, expect_members, expect_object
+from api.expect import expect_branch, expect_epoch, expect_members, expect_object
 from api.service import json_body, reply, service
 
 __all__ = ["branch_routes"]

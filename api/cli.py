@@ -1,6 +1,7 @@
-"""The command `gpu-engine`: serve a session that a user's function builds, or the demo.
+"""The command `gpu-engine`: serve a session that a user's function builds, or the demo; run a batch of queries on one.
 
-Floor 6. It ends with status 0 on Ctrl-C and SIGTERM, and with 2 and a sentence on stderr where it cannot start.
+Floor 6. A service ends with status 0 on Ctrl-C and SIGTERM, a batch with 130. Where it cannot start, the status is 2
+and a sentence on stderr says why.
 """
 
 from __future__ import annotations
@@ -13,10 +14,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import gpu_engine as ge
+from api.batch import SUMMARY, BatchError, BatchOptions, run_batch
+from api.data_directory import add_commands, add_options, session_settings
+from api.doctor import diagnosis
+from api.errors import RequestError
+from api.progress import ProgressLine
 
 __all__ = ["main"]
 
@@ -40,8 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     try:
-        return _serve(options)
-    except (CommandError, ge.errors.EngineError) as error:
+        status: int = options.run(options)
+        return status
+    except (CommandError, BatchError, RequestError, ge.errors.EngineError) as error:
         print(f"gpu-engine: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -64,8 +72,26 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("target", metavar="module:function")
     demo = commands.add_parser("demo", help="serve the market-risk example with moving prices")
     demo.set_defaults(target=DEMO)
-    for command in (serve, demo):
+    batch = commands.add_parser(
+        "batch",
+        help="run queries of a file on the session that a function of yours builds, and write Parquet",
+        description="Build a session as `serve` does, run the queries, write one Parquet file each and summary.json.",
+    )
+    batch.add_argument("target", metavar="module:function")
+    batch.add_argument("--query", required=True, type=Path, metavar="FILE", help="JSON list of named queries")
+    batch.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the results go")
+    batch.add_argument("--since", type=int, metavar="EPOCH", help="write only the cells that differ from that epoch")
+    batch.add_argument("--no-audit", action="store_true", help="do not compute the providers anew from the rows")
+    batch.set_defaults(run=_batch)
+    doctor = commands.add_parser("doctor", help="say step by step whether a GPU works here; status 0 if one does")
+    doctor.set_defaults(run=_doctor)
+    for command in (serve, demo, batch):
         command.add_argument("--backend", choices=BACKENDS, help="where arrays live (default: auto, a GPU that works)")
+    for command in (serve, batch):
+        add_options(command)
+    add_commands(commands, _data_directory)
+    for command in (serve, demo):
+        command.set_defaults(run=_serve)
         command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         command.add_argument("--port", type=int, default=8765, help="port, 0 for a free one (default: %(default)s)")
     return parser
@@ -75,9 +101,8 @@ def _serve(options: argparse.Namespace) -> int:
     """Build the session, serve it, wait to be told to stop."""
     if not 0 <= options.port <= 65535:
         raise CommandError(f"port {options.port} does not exist. Choose 0 to 65535.")
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
-    with _build(_function(options.target), options.target, options.backend) as session:
+    _end_on_sigterm()
+    with _build(_function(options.target), options.target, session_settings(options)) as session:
         try:
             url = session.serve(host=options.host, port=options.port)
         except OSError as error:
@@ -88,6 +113,43 @@ def _serve(options: argparse.Namespace) -> int:
         print(f"gpu-engine is serving at {url}", flush=True)
         _wait()
     return 0
+
+
+def _batch(options: argparse.Namespace) -> int:
+    """Run a batch: 0 if all went well, 1 if a query failed, a provider was wrong or a background task has failed."""
+    _end_on_sigterm()
+    wanted = BatchOptions(options.query, options.out, options.since, audit=not options.no_audit)
+    try:
+        function = _function(options.target)
+        settings = session_settings(options)
+        summary = run_batch(lambda: _build(function, options.target, settings), wanted, ProgressLine(sys.stderr))
+    except KeyboardInterrupt:
+        print("gpu-engine: stopped before the end; there is no summary", file=sys.stderr)
+        return 130
+    written = sum("file" in query for query in summary["queries"])
+    print(f"gpu-engine wrote {written} of {len(summary['queries'])} queries; see {options.out / SUMMARY}")
+    return int(summary["exit_status"])
+
+
+def _data_directory(options: argparse.Namespace) -> int:
+    """Do something to a data directory and say what was done."""
+    try:
+        print(f"gpu-engine: {options.answer(options)}")
+    except OSError as error:
+        raise CommandError(str(error)) from error
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Say whether a GPU works here: 0 if it does, 1 if not."""
+    steps = ge.probe_gpu()
+    print("\n".join(diagnosis(steps)))
+    return 0 if steps[-1].ok else 1
+
+
+def _end_on_sigterm() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _wait() -> None:
@@ -132,12 +194,13 @@ def _missing(module_name: str, missing: str) -> str:
     return f"module {module_name!r} needs {missing!r}, which is not installed. Install it: pip install {missing}"
 
 
-def _build(function: Callable[..., Any], target: str, backend: str | None) -> ge.Session:
+def _build(function: Callable[..., Any], target: str, settings: Mapping[str, Any]) -> ge.Session:
     """Return the session that the user's function builds or fills."""
     takes_session = _takes_session(function, target)
-    if backend is not None and not takes_session:
-        raise CommandError(f"--backend needs a function that takes the session: {target} chooses its own.")
-    session = ge.Session(backend=backend or "auto") if takes_session else None
+    if settings and not takes_session:
+        option = next(iter(settings)).replace("_", "-")
+        raise CommandError(f"--{option} needs a function that takes the session: {target} chooses its own.")
+    session = ge.Session(**settings) if takes_session else None
     try:
         result = function(session) if takes_session else function()
         built = session if result is None else result

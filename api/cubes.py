@@ -1,20 +1,25 @@
-"""Routes of cubes: which there are, what they are made of, and their queries.
+"""Routes of cubes: which there are, what they are made of, their queries and differences.
 
 Floor 6.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response
 
 import gpu_engine as ge
+from api.expect import expect_object
 from api.queries import parse_query
 from api.service import json_body, reply, reply_table, service, wants_arrow
+from api.versions import marked, version_of
 from api.wire import rows
 
 __all__ = ["cube_routes"]
+
+CELL_CHANGES = ("added", "changed", "changed_from", "removed")
 
 
 def cube_routes() -> Blueprint:
@@ -23,6 +28,7 @@ def cube_routes() -> Blueprint:
     blueprint.get("/cubes")(_list_cubes)
     blueprint.get("/cubes/<cube>")(_show_cube)
     blueprint.post("/cubes/<cube>/query")(_query_cube)
+    blueprint.post("/cubes/<cube>/diff")(_diff_cube)
     return blueprint
 
 
@@ -68,6 +74,32 @@ def _query_cube(cube: str) -> Response:
         epoch,
         branch=query.branch,
     )
+
+
+def _diff_cube(cube: str) -> Response:
+    body = expect_object(json_body(), "$")
+    since, until = version_of(body.get("since"), "$.since"), version_of(body.get("until"), "$.until")
+    query = parse_query(service().session.cubes[cube], body, more=("since", "until"))
+    as_arrow = wants_arrow()
+    change = query.cube.diff(
+        *query.measures, since=since, until=until, levels=query.levels, filter=query.filter, totals=query.totals
+    )
+    if change is None:
+        at_end = replace(query, branch=until[0], epoch=until[1])
+        nothing = at_end.run().slice(0, 0)
+        parts = dict.fromkeys(CELL_CHANGES, nothing)
+    else:
+        parts = {name: getattr(change, name) for name in CELL_CHANGES}
+    if as_arrow:
+        return reply_table(marked(parts), until[1], until[0])
+    answer = {
+        "since": {"branch": since[0], "epoch": since[1]},
+        "levels": [level.name for level in query.levels],
+        "measures": query.measures,
+        "columns": parts["added"].column_names,
+        **{name: rows(part) for name, part in parts.items()},
+    }
+    return reply(answer, until[1], branch=until[0])
 
 
 def _levels_of(cube: ge.Cube) -> list[ge.Level]:

@@ -31,6 +31,9 @@ STATUS_OF_CLASS: tuple[tuple[type[BaseException], int], ...] = (
     (ge.errors.DuplicateNameError, HTTPStatus.CONFLICT),
     (ge.errors.BackendUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (ge.errors.SessionClosedError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ge.errors.LogFailedError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ge.errors.LogWriteError, HTTPStatus.INSUFFICIENT_STORAGE),
+    (ge.errors.MemoryShortageError, HTTPStatus.INSUFFICIENT_STORAGE),
     (ge.errors.EngineError, HTTPStatus.BAD_REQUEST),
 )
 """First match wins. What is named in a body comes as a `RequestError`, but for the version to read or write."""
@@ -54,7 +57,7 @@ def placed(place: str) -> Iterator[None]:
     """Turn the engine's errors into `RequestError`s that name `place`, the part of the body they speak of."""
     try:
         yield
-    except ge.errors.SessionClosedError:
+    except (ge.errors.SessionClosedError, ge.errors.LogFailedError, ge.errors.LogWriteError):
         raise
     except ge.errors.EngineError as error:
         raise RequestError(error.code, str(error), place=place, known=_known(error)) from error

@@ -31,13 +31,14 @@ from simple_websocket import Server
 import gpu_engine as ge
 from api.channel import Channel, text_frame
 from api.errors import RequestError, answer, placed
+from api.expect import expect_members, expect_object
 from api.groups import Group, Subscription
 from api.hub import Hub
-from api.queries import expect_members, expect_object, parse_query
+from api.queries import parse_query
 from api.service import service
 from api.wire import BRANCH, dump, load
 
-__all__ = ["SOCKET_OPTIONS", "WEBSOCKET_FLAG", "live_routes"]
+__all__ = ["MAX_ID", "MAX_MESSAGE", "SOCKET_OPTIONS", "WEBSOCKET_FLAG", "live_routes", "prepare_socket"]
 
 WEBSOCKET_FLAG = "gpu_engine.websocket"
 """Set in the WSGI environment of a request that became a websocket: there is no HTTP answer to write after it."""
@@ -85,12 +86,12 @@ SOCKET_OPTIONS = {
 def live_routes() -> Blueprint:
     """Return the blueprint with the websocket route."""
     blueprint = Blueprint("live", __name__)
-    blueprint.before_request(_prepare)
+    blueprint.before_request(prepare_socket)
     Sock().route("/live", bp=blueprint)(_serve)
     return blueprint
 
 
-def _prepare() -> None:
+def prepare_socket() -> None:
     """Refuse pages of other sites, and put a `Channel` in the place of the socket before the handshake.
 
     Compression is not negotiated: a frame is encoded once for all its subscribers.
@@ -178,7 +179,7 @@ class _Client:
         with placed("$.cube"):
             cube = self.session.cubes[cube_name]
         query = parse_query(cube, content.get("query"), "$.query")
-        epoch, paused = self._epoch(content), content.get("paused", False)
+        epoch, paused = self._epoch(content, query.branch), content.get("paused", False)
         if not isinstance(paused, bool):
             raise RequestError("invalid_request", "expected true or false.", place="$.paused")
         group = self._group(content.get("group"))
@@ -194,14 +195,14 @@ class _Client:
             raise RequestError("too_many_subscriptions", f"a socket holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
         return given
 
-    def _epoch(self, content: dict[str, Any]) -> int | None:
-        """Return the epoch to resume from; None if it is of another life of the service."""
+    def _epoch(self, content: dict[str, Any], branch: str) -> int | None:
+        """Return the epoch to resume from; None if it is of another life of the service or the branch."""
         epoch, run = content.get("from_epoch"), content.get("run")
         if epoch is not None and (isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0):
             raise RequestError("invalid_request", "expected an epoch or null.", place="$.from_epoch")
         if run is not None and not isinstance(run, str):
             raise RequestError("invalid_request", "expected the run of an acknowledgement or null.", place="$.run")
-        return epoch if run in (None, self.hub.run) else None
+        return epoch if run is None or run == self.hub.run_of(branch) else None
 
     def _group(self, given: Any) -> Group:
         """Return the group of that name, a new one without name for null."""

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import gpu_engine as ge
 from api.errors import RequestError
 
-__all__ = ["ARROW_STREAM", "BRANCH", "dump", "ipc", "load", "rows", "value_of"]
+__all__ = ["ARROW_STREAM", "BRANCH", "dump", "ipc", "json_value", "load", "rows", "value_of"]
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 BRANCH = "master"
@@ -58,6 +58,11 @@ def dump(value: Any) -> bytes:
 def rows(table: pa.Table) -> list[tuple[Any, ...]]:
     """Return the rows of `table`, each a tuple of JSON values in column order."""
     return list(zip(*(_values(column) for column in table.columns), strict=True))
+
+
+def json_value(value: Any) -> Any:
+    """Return one Python value of a column as JSON knows it."""
+    return None if value is None else _values(pa.chunked_array([[value]]))[0]
 
 
 def ipc(table: pa.Table) -> bytes:

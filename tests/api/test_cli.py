@@ -147,3 +147,12 @@ def test_the_demo_serves_its_cube(command):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == 0
+
+
+def test_a_gpu_that_does_not_work_is_an_error_and_names_the_step(command: Callable[..., subprocess.Popen[str]]) -> None:
+    if ge.probe_gpu()[-1].ok:
+        pytest.skip("here a GPU works")
+    process = command("serve", "cubes:fill", "--backend", "gpu", "--port", "0")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, "")
+    assert f"gpu-engine: backend 'gpu' is not usable: {ge.probe_gpu()[-1].name}" in errors

@@ -128,3 +128,11 @@ def test_a_branch_with_a_live_query_stays(http, session):
     assert (status, content["error"]["code"]) == (409, "branch_in_use")
     live.close()
     assert delete(http, "x")[0] == 200
+
+
+def test_statistics_count_the_rows_of_each_branch(http):
+    create(http)
+    write(http, [["2024-01-02", "P1", 1], ["2024-01-03", "P1", 1]], branch="x")
+    tables = http.get("/statistics")[2]["session"]["tables"]
+    assert tables["Sales"]["branch_rows"] == {"master": 3, "x": 5}
+    assert tables["Products"]["branch_rows"] == {"master": 2, "x": 2}

@@ -79,6 +79,7 @@ def test_perspective_comes_from_its_wheel_and_nothing_else_does(session):
 def test_health_says_version_backend_and_failures(http, session):
     _, _, content = http.get("/health")
     assert (content["status"], content["failures"], content["backend"]["name"]) == ("ok", [], "cpu")
+    assert content["backend"] == {"name": "cpu", "requested": "cpu", "reason": session.backend.reason, "steps": []}
     session.report_failure("ticker", ValueError("no price"))
     _, _, content = http.get("/health")
     assert content["status"] == "degraded"
