@@ -13,11 +13,20 @@ import hypothesis
 import pytest
 
 import gpu_engine as ge
+import gpu_engine.session
+from gpu_engine.backend.array_backend import ArrayBackend
+from gpu_engine.backend.choice import BackendReport, choose_backend
+from gpu_engine.backend.cuda_backend import CudaBackend
+from tests.strict.strict_backend import StrictBackend
 
 # Both profiles print how to repeat a failure. HYPOTHESIS_PROFILE=explore looks for new examples at every run.
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+BACKEND = os.environ.get("GPU_ENGINE_TEST_BACKEND", "")
+"""What sessions of the tests work on instead of the CPU: "strict", the array double of tests/strict, "cuda-on-cpu", the
+GPU backend with its kernels on the CPU, or "gpu"."""
 
 NEEDS = "needs the system package"
 
@@ -62,6 +71,25 @@ def session() -> Iterator[ge.Session]:
         thread.join(max(0.0, deadline - time.monotonic()))
     left = [thread.name for thread in started if thread.is_alive()]
     assert not left, f"threads that outlive their session: {left}"
+
+
+def pytest_configure() -> None:
+    """Let sessions take the backend that the run is for."""
+    if BACKEND not in ("", "strict", "cuda-on-cpu", "gpu"):
+        raise pytest.UsageError(
+            f"GPU_ENGINE_TEST_BACKEND={BACKEND}: leave it out, or choose strict, cuda-on-cpu or gpu"
+        )
+    if BACKEND:
+        gpu_engine.session.choose_backend = _backend_of_this_run
+
+
+def _backend_of_this_run(requested: str) -> tuple[ArrayBackend, BackendReport]:
+    """Return the run's backend with the report of the real choice, which refuses what it refuses."""
+    from tests.cuda_on_cpu import CudaOnCpu
+
+    _, report = choose_backend(requested)
+    made = {"strict": StrictBackend, "cuda-on-cpu": CudaOnCpu, "gpu": CudaBackend}[BACKEND]
+    return made(), report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,17 +7,22 @@ chosen once per session (`choice.py`). `NumpyBackend` is the reference: every ot
 
 Two rules keep engine code the same on every device: an array never meets an array of another device (use `from_host`
 and `to_host`), and a value leaves the device as one scalar through `scalar` only.
+
+What holds on every device too: work happens in the order in which it is asked for, whatever thread asks. An array
+that one thread has made is there for every thread that sees the object, and a buffer that is written over or let go
+still serves whatever was asked of it before (a GPU does this by one stream; docs/gpu.md says why).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
-__all__ = ["Array", "ArrayBackend", "Groups", "IntIndex", "MemoryUse"]
+__all__ = ["Array", "ArrayBackend", "DeviceColumn", "Groups", "IntIndex", "MemoryUse"]
 
 Array: TypeAlias = Any
 """An array of the backend in use: `numpy.ndarray` or `cupy.ndarray`.
@@ -45,6 +50,35 @@ class MemoryUse:
     """What this process holds: its resident set on the CPU; on a GPU, what is taken of the device."""
     total: int
     """What the machine or device has in all."""
+    available: int
+    """What could still be allocated there, an estimate."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceColumn:
+    """A column where it lies, for libraries that work there: by DLPack, or as a column of a cuDF frame."""
+
+    data: Array
+    """(n,) or (n, width): numbers; days since 1970 for dates, microseconds for timestamps, multiples of the unit for
+    decimals, codes for text. Undefined where null."""
+    valid: Array | None
+    """(n,) bool, False where null; None when nothing is null."""
+    type: pa.DataType
+    """What the values stand for."""
+    texts: pa.Array | None = None
+    """For text: the text of each code, on the host. Code -1 is null."""
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Return `data` as a DLPack capsule: `cupy.from_dlpack(column)`, `torch.from_dlpack(column)`, ..."""
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return type and number of the device."""
+        device: tuple[int, int] = self.data.__dlpack_device__()
+        return device
 
 
 class IntIndex(Protocol):
@@ -89,7 +123,8 @@ class IntIndex(Protocol):
 class ArrayBackend(Protocol):
     """One place where arrays live, and the verbs that differ between such places.
 
-    Verbs never modify their arguments. On a GPU they return before the work is done; `synchronize` waits for it.
+    Verbs never modify their arguments. On a GPU they return before the work is done; `synchronize` waits for it. Any
+    verb, and any array operation, raises MemoryError where there is no room.
     """
 
     @property
@@ -100,6 +135,11 @@ class ArrayBackend(Protocol):
     @property
     def xp(self) -> Any:
         """The array namespace: the module `numpy` or `cupy`."""
+        ...
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows that a pass over a table best takes at a time: they fit the cache, or fill the device."""
         ...
 
     def from_host(self, host: Any, dtype: Any = None) -> Array:
@@ -151,6 +191,41 @@ class ArrayBackend(Protocol):
         ------
         TypeError
             If `type` is none that `from_arrow` takes, or the dtype of `data` is not the one it gives for `type`.
+        """
+        ...
+
+    def encode_strings(self, texts: pa.Array) -> tuple[pa.Array, Array]:
+        """Return the distinct values of a text column, and which of them each row has.
+
+        Parameters
+        ----------
+        texts : pyarrow.Array
+            string, large_string or string_view, or a dictionary of them.
+
+        Returns
+        -------
+        distinct : pyarrow.Array
+            (k,) text on the host, each value once, in any order; a null may be among them.
+        places : (n,) int32
+            The row's value among `distinct`; -1, or the place of a null, where it is null.
+        """
+        ...
+
+    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+        """Return the rows of a Parquet file that the device has decoded; None where the host is to decode it.
+
+        The device takes large files whose columns have just the types asked for, or text; the CPU takes none.
+        Text comes as a dictionary. An error in the file gives None too: the host's reader explains it.
+        """
+        ...
+
+    def to_frame(self, columns: Mapping[str, DeviceColumn]) -> Any:
+        """Return columns as a `cudf.DataFrame` that shares the memory of all numbers and timestamps.
+
+        Raises
+        ------
+        NeedsGpuError
+            On the CPU.
         """
         ...
 

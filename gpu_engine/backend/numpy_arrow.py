@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["from_arrow", "to_arrow"]
+__all__ = ["encode_strings", "from_arrow", "to_arrow"]
 
 Values = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
@@ -51,6 +51,8 @@ def to_arrow(data: Values, valid: Bools | None, type: pa.DataType) -> pa.Array:
     if data.dtype != expected:
         raise TypeError(f"a column of type {type} is made from {expected} values, not from {data.dtype}")
     present = None if valid is None else _packed(valid)
+    if type in _PLAIN:
+        return pa.Array.from_buffers(type, len(data), [present, pa.py_buffer(np.ascontiguousarray(data))])
     if pa.types.is_fixed_size_list(type):
         return _vectors_to_arrow(data, present, type)
     if expected == _BOOL:
@@ -60,6 +62,13 @@ def to_arrow(data: Values, valid: Bools | None, type: pa.DataType) -> pa.Array:
     else:
         content = pa.py_buffer(np.ascontiguousarray(data))
     return pa.Array.from_buffers(type, len(data), [present, content])
+
+
+def encode_strings(texts: pa.Array) -> tuple[pa.Array, npt.NDArray[np.int32]]:
+    """Return the distinct texts and the place of each row's, -1 where null; see `ArrayBackend.encode_strings`."""
+    coded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+    places, valid = from_arrow(coded.indices.cast(pa.int32()))
+    return coded.dictionary, places if valid is None else np.where(valid, places, np.int32(-1))
 
 
 def _dtype(type: pa.DataType, digits: int) -> np.dtype[Any]:
@@ -82,8 +91,11 @@ def _dtype(type: pa.DataType, digits: int) -> np.dtype[Any]:
 
 
 def _values(column: pa.Array) -> Values:
-    dtype = _dtype(column.type, DECIMAL_DIGITS)
     size = len(column)
+    plain = _PLAIN.get(column.type)
+    if plain is not None and size:
+        return np.frombuffer(column.buffers()[1], plain, size, plain.itemsize * column.offset)
+    dtype = _dtype(column.type, DECIMAL_DIGITS)
     if pa.types.is_fixed_size_list(column.type):
         return _vector_values(column)
     if not size:

@@ -1,6 +1,6 @@
 """The reference backend: NumPy arrays in the memory of the process.
 
-Floor 1: imports numpy and pyarrow only. Other backends must give the results of this one
+Floor 1: imports errors, numpy and pyarrow only. Other backends must give the results of this one
 (tests/conformance/test_backends.py). Each verb is chosen to be cheap both for a commit of 100 rows, where the number of
 NumPy calls counts, and for a bulk of millions, where memory traffic does.
 Figures are for 100 rows / 5 million rows into 2,400 groups, on a 2-core Xeon with AVX-512 and NumPy 2.4.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_engine.backend import numpy_arrow
-from gpu_engine.backend.array_backend import Array, Groups, MemoryUse
+from gpu_engine.backend.array_backend import Array, DeviceColumn, Groups, MemoryUse
 from gpu_engine.backend.numpy_index import NumpyIndex
 from gpu_engine.backend.numpy_sort import distinct, order_within
+from gpu_engine.errors import NeedsGpuError
 
 __all__ = ["NumpyBackend"]
 
@@ -30,6 +32,7 @@ class NumpyBackend:
 
     name = "cpu"
     xp: Any = np
+    chunk_rows = 1 << 17
 
     def from_host(self, host: Any, dtype: Any = None) -> Array:
         """Return `host` as an array; itself if it is one of that dtype."""
@@ -46,6 +49,18 @@ class NumpyBackend:
     def to_arrow(self, data: Array, valid: Array | None, type: pa.DataType) -> pa.Array:
         """Return an Arrow array of `type`; it shares the memory of `data` but for booleans and decimals."""
         return numpy_arrow.to_arrow(data, valid, type)
+
+    def encode_strings(self, texts: pa.Array) -> tuple[pa.Array, Array]:
+        """Return the distinct texts and the place of each row's; one pass over the rows."""
+        return numpy_arrow.encode_strings(texts)
+
+    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+        """Return None: here the loaders decode."""
+        return None
+
+    def to_frame(self, columns: Mapping[str, DeviceColumn]) -> Any:
+        """Refuse: cuDF works on GPUs only."""
+        raise NeedsGpuError("a cuDF frame", self.name)
 
     def scalar(self, array0d: Array) -> int | float | bool:
         """Return the value of an array with one element."""
@@ -127,9 +142,10 @@ class NumpyBackend:
         """Return at once: a NumPy call has finished when it returns."""
 
     def memory(self) -> MemoryUse:
-        """Return the resident memory of the process and the memory of the machine, in bytes."""
+        """Return the resident memory of the process, the memory of the machine, and what is left of it, in bytes."""
         page = os.sysconf("SC_PAGE_SIZE")
-        return MemoryUse(used=_resident_pages(page) * page, total=os.sysconf("SC_PHYS_PAGES") * page)
+        total = os.sysconf("SC_PHYS_PAGES") * page
+        return MemoryUse(used=_resident_pages(page) * page, total=total, available=_available(total))
 
 
 def _widened(values: Array) -> Array:
@@ -142,3 +158,11 @@ def _resident_pages(page: int) -> int:
         return int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:  # no /proc here (macOS): the peak is the best there is
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // page
+
+
+def _available(total: int) -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:  # no /proc here: the system will refuse what it has not got
+        return total
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), total)

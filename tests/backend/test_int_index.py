@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gpu_engine.backend.array_backend import ArrayBackend, IntIndex
-from gpu_engine.backend.numpy_backend import NumpyBackend
+from tests.backends import BACKENDS
 
-BACKENDS: list[Callable[[], ArrayBackend]] = [NumpyBackend]
 FIRST, LAST = -(2**63), 2**63 - 1
 
 
-@pytest.fixture(params=BACKENDS, ids=lambda make: make.__name__)
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> ArrayBackend:
-    return request.param()
+    return BACKENDS[request.param]()
 
 
 class Numbered:
@@ -202,9 +201,8 @@ class IndexEqualsDict(RuleBasedStateMachine):
         self.numbered.check([0, FIRST, LAST])
 
 
-@pytest.mark.parametrize("make", BACKENDS)
-def test_any_history_equals_a_dict(make: Callable[[], ArrayBackend]) -> None:
-    machine = type("Machine", (IndexEqualsDict,), {"backend": make()})
+def test_any_history_equals_a_dict(backend: ArrayBackend) -> None:
+    machine = type("Machine", (IndexEqualsDict,), {"backend": backend})
     machine.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
     machine.TestCase("runTest").runTest()
 

@@ -1,0 +1,138 @@
+"""A backend for tests without a GPU: its arrays refuse what a GPU refuses, and what crosses to it is counted.
+
+The verbs compute on NumPy. What they are given must be as `ArrayBackend` says: there NumPy forgives much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gpu_engine.backend.array_backend import DeviceColumn, Groups, MemoryUse
+from gpu_engine.backend.numpy_backend import NumpyBackend
+from tests.strict.strict_array import StrictArray, refuse
+from tests.strict.strict_index import StrictIndex
+from tests.strict.strict_namespace import StrictNamespace
+from tests.strict.transfers import TransferMeter
+
+
+class StrictBackend:
+    """Satisfies `ArrayBackend` with arrays that are no NumPy arrays."""
+
+    name = "strict"
+    chunk_rows = 1 << 14
+    """Few, so that tests take several."""
+
+    def __init__(self) -> None:
+        self.meter = TransferMeter()
+        self.xp: Any = StrictNamespace(self.meter)
+        self._cpu = NumpyBackend()
+
+    def from_host(self, host: Any, dtype: Any = None) -> StrictArray:
+        if isinstance(host, StrictArray) or (isinstance(host, list) and any(isinstance(x, StrictArray) for x in host)):
+            refuse("from_host of device arrays:", "They are where they belong.")
+        copy = np.array(host, dtype)
+        self.meter.up(copy.nbytes)
+        return StrictArray(copy, self.meter)
+
+    def to_host(self, array: Any) -> Any:
+        host = _array(array, "to_host")
+        self.meter.down(host.nbytes)
+        return host.copy()
+
+    def from_arrow(self, column: pa.Array) -> tuple[StrictArray, StrictArray | None]:
+        data, valid = self._cpu.from_arrow(column)
+        self.meter.up(data.nbytes + (0 if valid is None else valid.nbytes))
+        return StrictArray(data.copy(), self.meter), None if valid is None else StrictArray(valid, self.meter)
+
+    def to_arrow(self, data: Any, valid: Any, type: pa.DataType) -> pa.Array:
+        values = _array(data, "to_arrow")
+        present = None if valid is None else _array(valid, "to_arrow")
+        self.meter.down(values.nbytes + (0 if present is None else present.nbytes))
+        return self._cpu.to_arrow(values.copy(), present, type)
+
+    def encode_strings(self, texts: pa.Array) -> tuple[pa.Array, StrictArray]:
+        distinct, places = self._cpu.encode_strings(texts)
+        self.meter.up(places.nbytes)
+        return distinct, StrictArray(places, self.meter)
+
+    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+        return None
+
+    def to_frame(self, columns: Mapping[str, DeviceColumn]) -> Any:
+        return self._cpu.to_frame(columns)
+
+    def scalar(self, array0d: Any) -> int | float | bool:
+        host = _array(array0d, "scalar")
+        if host.size != 1:
+            refuse(f"scalar of an array of shape {host.shape}:", "It reads arrays with one element.")
+        self.meter.scalar()
+        return self._cpu.scalar(host)
+
+    def group(self, keys: Any) -> Groups:
+        host = _array(keys, "group")
+        if host.dtype != np.int64 or host.ndim != 1:
+            refuse(f"group of {keys!r}:", "Keys are (n,) int64.")
+        self.meter.size()
+        groups = self._cpu.group(host)
+        return Groups(StrictArray(groups.keys, self.meter), StrictArray(groups.group_of, self.meter))
+
+    def group_count(self, group_of: Any, size: int) -> StrictArray:
+        return StrictArray(self._cpu.group_count(_groups(group_of, size), size), self.meter)
+
+    def group_sum(self, values: Any, group_of: Any, size: int) -> StrictArray:
+        host, groups = _array(values, "group_sum"), _groups(group_of, size)
+        _same_length(host, groups)
+        return StrictArray(self._cpu.group_sum(host, groups, size), self.meter)
+
+    def group_min(self, values: Any, group_of: Any, size: int, initial: int | float) -> StrictArray:
+        host, groups = _array(values, "group_min"), _groups(group_of, size)
+        _same_length(host, groups)
+        return StrictArray(self._cpu.group_min(host, groups, size, initial), self.meter)
+
+    def group_max(self, values: Any, group_of: Any, size: int, initial: int | float) -> StrictArray:
+        host, groups = _array(values, "group_max"), _groups(group_of, size)
+        _same_length(host, groups)
+        return StrictArray(self._cpu.group_max(host, groups, size, initial), self.meter)
+
+    def order_by_code(self, codes: Any, size: int) -> StrictArray:
+        return StrictArray(self._cpu.order_by_code(_groups(codes, size), size), self.meter)
+
+    def int_index(self) -> StrictIndex:
+        return StrictIndex(self.meter)
+
+    def ignore_float_errors(self) -> AbstractContextManager[object]:
+        return self._cpu.ignore_float_errors()
+
+    def synchronize(self) -> None:
+        """Return at once."""
+
+    def memory(self) -> MemoryUse:
+        return self._cpu.memory()
+
+
+def _array(value: Any, where: str) -> Any:
+    if not isinstance(value, StrictArray):
+        refuse(f"{where} of a {type(value).__name__}:", "It takes device arrays.")
+    return value._host
+
+
+def _groups(group_of: Any, size: int) -> Any:
+    """Return group ids, all of them in 0..size-1: elsewhere a GPU writes out of bounds."""
+    host = _array(group_of, "group ids")
+    if type(size) is not int:
+        refuse(f"a size of {size!r}:", "Sizes are Python integers.")
+    if host.dtype.kind not in "iu" or host.ndim != 1:
+        refuse(f"group ids {group_of!r}:", "They are (n,) integers.")
+    if len(host) and (host.min() < 0 or host.max() >= size):
+        refuse(f"group ids from {host.min()} to {host.max()}:", f"They are in 0..{size - 1}.")
+    return host
+
+
+def _same_length(values: Any, groups: Any) -> None:
+    if len(values) != len(groups):
+        refuse(f"{len(values)} values for {len(groups)} group ids:", "They go together one by one.")
