@@ -1,7 +1,7 @@
 """CSV files as Arrow batches: comma, header line, UTF-8 with or without a byte order mark, quotes as in RFC 4180.
 
-Floor 0: imports loaders.csv_decoding, csv_faults, errors, files and source. pyarrow.csv decodes, block by block where
-the types of all columns are given.
+Floor 0: imports loaders.csv_decoding, csv_faults, csv_salvage, errors, files and source. pyarrow.csv decodes, block by
+block where the types of all columns are given.
 
 Types that are not given are inferred, each from all values of its column: whole numbers become int64; true and false
 become bool; dates (2021-05-31) date32; times (2021-05-31T12:30, with a space or T, seconds and up to six digits of
@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -29,11 +30,12 @@ import pyarrow.csv as pacsv
 
 from loaders.csv_decoding import PARSING, convert, convert_options, decoded_type, is_naive_timestamp
 from loaders.csv_faults import find_fault, read_header
+from loaders.csv_salvage import Salvaged, salvage_records, salvage_text
 from loaders.errors import SourceError
 from loaders.files import PathLike, regular_file
-from loaders.source import SourceBatch, number_rows
+from loaders.source import OnBytes, SourceBatch, number_rows
 
-__all__ = ["infer_schema", "read_csv"]
+__all__ = ["infer_schema", "read_csv", "salvage_csv", "salvage_lines"]
 
 BLOCK_BYTES = 8 << 20
 """A batch holds about so much of the file."""
@@ -51,6 +53,7 @@ def read_csv(
     limit: int | None = None,
     *,
     resume: int | None = None,
+    on_bytes: OnBytes | None = None,
 ) -> Generator[SourceBatch, None, None]:
     """Yield the rows of a CSV file; there is at least one batch, an empty one if there are no rows.
 
@@ -65,6 +68,8 @@ def read_csv(
         Give at most so many rows. Types are the same as without it.
     resume
         A position given before: go on after that many rows.
+    on_bytes
+        Told the bytes of each block as it is read, a block or two ahead of the rows; nothing where types are inferred.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def read_csv(
     with layout.explained():
         layout.look_for_zones()
         whole = layout.infer() if layout.unknown else None
-        batches = layout.stream() if whole is None else whole.to_batches()
+        batches = layout.stream(on_bytes) if whole is None else whole.to_batches()
         rows = (convert(batch, layout.schema) for batch in batches)
         yield from number_rows(rows, layout.schema, resume=resume or 0, limit=limit)
 
@@ -96,6 +101,35 @@ def infer_schema(path: PathLike, types: Mapping[str, pa.DataType] | None = None)
         if layout.unknown:
             layout.infer()
     return layout.schema
+
+
+def salvage_csv(path: PathLike, types: Mapping[str, pa.DataType]) -> tuple[list[str], Iterator[Salvaged]]:
+    """Return the header of a CSV file, and what can be read of it with what cannot.
+
+    Parameters
+    ----------
+    types
+        Arrow types by column name; columns that are not named here are read as text.
+
+    Raises
+    ------
+    SourceError
+        At once if the file is missing, empty or without a proper header.
+    """
+    file = regular_file(path)
+    header = read_header(file)
+    layout = _Layout.given(file, header, {**dict.fromkeys(header, pa.string()), **types})
+    with suppress(pa.ArrowException, UnicodeError):  # times with a zone are looked for in files that can be read
+        layout.look_for_zones()
+    return header, salvage_records(file, header, layout.decoded, layout.wanted)
+
+
+def salvage_lines(path: str, header: Sequence[str], lines: str, types: Mapping[str, pa.DataType]) -> Iterator[Salvaged]:
+    """Yield what can be read of some lines of a file that has a header; types as for `salvage_csv`."""
+    wanted = {name: types.get(name, pa.string()) for name in header}
+    decoded = {name: decoded_type(type_) for name, type_ in wanted.items()}
+    text = chain([",".join(["column"] * len(header)) + "\n"], [line + "\n" for line in lines.split("\n")])
+    return salvage_text(path, text, header, decoded, wanted)
 
 
 @dataclass
@@ -157,9 +191,9 @@ class _Layout:
         self.guessed = () if whole else unknown
         return sample.cast(pa.schema([(name, self.decoded[name]) for name in self.header])) if whole else None
 
-    def stream(self) -> Iterator[pa.RecordBatch]:
+    def stream(self, on_bytes: OnBytes | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows block by block; all types are known."""
-        with _File(self.file) as file, _reader(file, self.decoded, BLOCK_BYTES) as reader:
+        with _File(self.file, on_bytes) as file, _reader(file, self.decoded, BLOCK_BYTES) as reader:
             yield from reader
             self._refuse_open_quote(file)
 
@@ -198,8 +232,8 @@ class _Layout:
 class _File:
     """A file for pyarrow that counts quotes, and ends the last line where the file does not."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+    def __init__(self, path: Path, on_bytes: OnBytes | None = None) -> None:
+        self._file, self._on_bytes = path.open("rb"), on_bytes
         self.quotes = 0
 
     def __enter__(self) -> Self:
@@ -217,6 +251,8 @@ class _File:
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
+        if self._on_bytes is not None:
+            self._on_bytes(len(data))
         if 0 < len(data) < size and not data.endswith(b"\n"):
             data += b"\n"
         self.quotes += data.count(b'"')

@@ -20,7 +20,17 @@ import pyarrow as pa
 from loaders.csv_decoding import fits
 from loaders.errors import SourceError
 
-__all__ = ["find_fault", "read_header"]
+__all__ = [
+    "END_OF_FILE",
+    "Check",
+    "Record",
+    "closed",
+    "find_fault",
+    "find_no_text",
+    "find_shape",
+    "read_header",
+    "records_of",
+]
 
 ROWS_AT_ONCE = 1 << 14
 END_OF_FILE = "\0end of file\0"
@@ -37,14 +47,17 @@ EXAMPLES: Sequence[tuple[str, str]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class Record:
+    """One record of a file."""
+
     line: int
+    """Physical line where it starts."""
     fields: list[str]
 
 
 Found = tuple[int, SourceError]
 """Index of a record in its chunk and what is wrong with it."""
-Finder = Callable[[Sequence[_Record]], Found | None]
+Finder = Callable[[Sequence[Record]], Found | None]
 
 
 def read_header(path: Path) -> list[str]:
@@ -57,7 +70,7 @@ def read_header(path: Path) -> list[str]:
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-            header = next(_records(path, text), None)
+            header = next(records_of(path, text), None)
         empty = path.stat().st_size == 0
     except OSError as error:
         raise SourceError(str(path), f"the file cannot be read ({error.strerror}). Check its permissions.") from error
@@ -88,12 +101,12 @@ def find_fault(
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-            records = _closed(path, _records(path, chain(text, [END_OF_FILE])))
-            header = next(records, _Record(1, [])).fields
-            finders: list[Finder] = [partial(_find_shape, str(path), header), partial(_find_no_text, str(path), header)]
+            records = closed(path, records_of(path, chain(text, [END_OF_FILE])))
+            header = next(records, Record(1, [])).fields
+            finders: list[Finder] = [partial(find_shape, str(path), header), partial(find_no_text, str(path), header)]
             for index, name in enumerate(header):
                 if name in wanted and wanted[name] != pa.string():
-                    check = _Check(str(path), index, name, decoded[name], wanted[name], name in guessed)
+                    check = Check(str(path), index, name, decoded[name], wanted[name], name in guessed)
                     finders.append(check.find)
             while chunk := list(islice(records, ROWS_AT_ONCE)):
                 fault = _first(chunk, finders)
@@ -106,7 +119,7 @@ def find_fault(
     return None
 
 
-def _records(path: Path, lines: Iterable[str]) -> Iterator[_Record]:
+def records_of(path: Path, lines: Iterable[str]) -> Iterator[Record]:
     """Yield the records that are not blank, each with the line where it starts."""
     reader = csv.reader(lines)
     while True:
@@ -119,7 +132,7 @@ def _records(path: Path, lines: Iterable[str]) -> Iterator[_Record]:
             reason = f"the record is not CSV ({error}). Look for a quote that is never closed."
             raise SourceError(str(path), reason, start) from error
         if fields:
-            yield _Record(start, fields)
+            yield Record(start, fields)
 
 
 def _problem_of_name(names: Sequence[str], index: int) -> str | None:
@@ -133,7 +146,7 @@ def _problem_of_name(names: Sequence[str], index: int) -> str | None:
     return None
 
 
-def _closed(path: Path, records: Iterator[_Record]) -> Iterator[_Record]:
+def closed(path: Path, records: Iterator[Record]) -> Iterator[Record]:
     """Yield the records without the end mark; if an open quote has swallowed the mark, raise."""
     for record in records:
         last = record.fields[-1]
@@ -147,7 +160,7 @@ def _closed(path: Path, records: Iterator[_Record]) -> Iterator[_Record]:
         yield record
 
 
-def _first(records: Sequence[_Record], finders: Sequence[Finder]) -> SourceError | None:
+def _first(records: Sequence[Record], finders: Sequence[Finder]) -> SourceError | None:
     """Return the fault with the lowest line: each finder sees only what lies before the faults found so far."""
     fault = None
     for find in finders:
@@ -158,7 +171,8 @@ def _first(records: Sequence[_Record], finders: Sequence[Finder]) -> SourceError
     return fault
 
 
-def _find_shape(path: str, header: Sequence[str], records: Sequence[_Record]) -> Found | None:
+def find_shape(path: str, header: Sequence[str], records: Sequence[Record]) -> Found | None:
+    """Return the first record with too few or too many fields."""
     for row, record in enumerate(records):
         if len(record.fields) != len(header):
             reason = (
@@ -169,7 +183,8 @@ def _find_shape(path: str, header: Sequence[str], records: Sequence[_Record]) ->
     return None
 
 
-def _find_no_text(path: str, header: Sequence[str], records: Sequence[_Record]) -> Found | None:
+def find_no_text(path: str, header: Sequence[str], records: Sequence[Record]) -> Found | None:
+    """Return the first record that is not UTF-8."""
     for row, record in enumerate(records):
         if not _is_text("".join(record.fields)):
             name, text = next(pair for pair in zip(header, record.fields, strict=True) if not _is_text(pair[1]))
@@ -179,7 +194,7 @@ def _find_no_text(path: str, header: Sequence[str], records: Sequence[_Record]) 
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
+class Check:
     """Looks for values of one column that are not of its type."""
 
     path: str
@@ -189,7 +204,8 @@ class _Check:
     wanted: pa.DataType
     guessed: bool
 
-    def find(self, records: Sequence[_Record]) -> Found | None:
+    def find(self, records: Sequence[Record]) -> Found | None:
+        """Return the first record whose value is not of the type."""
         texts = [record.fields[self.index] for record in records]
         if fits(texts, self.decoded, self.wanted):
             return None

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from loaders.errors import SourceError
 from loaders.files import PathLike, regular_file
-from loaders.source import SourceBatch, number_rows
+from loaders.source import OnBytes, SourceBatch, number_rows
 
 __all__ = ["infer_schema", "read_parquet"]
 
@@ -33,6 +33,7 @@ def read_parquet(
     limit: int | None = None,
     *,
     resume: int | None = None,
+    on_bytes: OnBytes | None = None,
 ) -> Generator[SourceBatch, None, None]:
     """Yield the rows of a Parquet file; there is at least one batch, an empty one if there are no rows.
 
@@ -46,6 +47,8 @@ def read_parquet(
         Give at most so many rows.
     resume
         A position given before: go on after that many rows. Row groups before it are not read.
+    on_bytes
+        Told the compressed bytes of each row group once its rows have been given.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def read_parquet(
     with _explained(file), pq.ParquetFile(file) as parquet:
         schema = _schema(file, parquet, types or {})
         group, first = _start(parquet, resume or 0)
-        rows = _rows(file, parquet, schema, group, first)
+        rows = _rows(file, parquet, schema, group, first, on_bytes)
         yield from number_rows(rows, schema, first=first, resume=resume or 0, limit=limit)
 
 
@@ -123,12 +126,17 @@ def _start(parquet: pq.ParquetFile, resume: int) -> tuple[int, int]:
     return parquet.num_row_groups, first
 
 
-def _rows(file: Path, parquet: pq.ParquetFile, schema: pa.Schema, group: int, first: int) -> Iterator[pa.RecordBatch]:
+def _rows(
+    file: Path, parquet: pq.ParquetFile, schema: pa.Schema, group: int, first: int, on_bytes: OnBytes | None
+) -> Iterator[pa.RecordBatch]:
     for index in range(group, parquet.num_row_groups):
         for batch in parquet.iter_batches(ROWS_AT_ONCE, row_groups=[index]):
             columns = [_cast(file, column, field, first) for column, field in zip(batch.columns, schema, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
             first += batch.num_rows
+        if on_bytes is not None:
+            read = parquet.metadata.row_group(index)
+            on_bytes(sum(read.column(column).total_compressed_size for column in range(read.num_columns)))
 
 
 def _cast(file: Path, column: pa.Array, field: pa.Field, first: int) -> pa.Array:

@@ -7,13 +7,16 @@ that position, the source gives the rows that follow, so that a restart neither 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 import pyarrow as pa
 
-__all__ = ["Source", "SourceBatch", "number_rows"]
+__all__ = ["OnBytes", "Source", "SourceBatch", "number_rows"]
+
+OnBytes = Callable[[int], None]
+"""Told how many further bytes of a file have been read, so that somebody can say how far the reading has come."""
 
 
 @dataclass(frozen=True, slots=True)
