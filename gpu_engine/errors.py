@@ -1,21 +1,24 @@
 """The error tree: what was given, what exists, what to do.
 
-Floor 1: imports nothing of the project. Every error is an `EngineError` and also a builtin, carries a stable `code`
-that clients may switch on, and keeps its values as attributes. Messages name the input; nothing is half done when one
-is raised.
+Floor 1: imports `wording` only. Every error is an `EngineError` and also a builtin, carries a stable `code`
+that clients may switch on, and keeps its values as attributes. Nothing is half done when one is raised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+
+from gpu_engine.wording import hint, size
 
 __all__ = [
     "AmbiguousNameError",
+    "AuditDifferenceError",
     "BackendUnavailableError",
     "BadFileError",
     "BranchInUseError",
     "BranchMismatchError",
+    "DataDirectoryDamagedError",
+    "DataDirectoryInUseError",
     "DuplicateNameError",
     "EngineError",
     "EpochNotRetainedError",
@@ -24,30 +27,25 @@ __all__ = [
     "InvalidParameterError",
     "InvalidQueryError",
     "InvalidRowError",
+    "KafkaError",
+    "LogFailedError",
+    "LogWriteError",
+    "MemoryShortageError",
     "MissingMatchError",
+    "NeedsGpuError",
     "SessionClosedError",
+    "TableChangedError",
     "TypeMismatchError",
     "UnknownBranchError",
     "UnknownColumnError",
     "UnknownCubeError",
+    "UnknownDeadLetterError",
     "UnknownHierarchyError",
     "UnknownLevelError",
     "UnknownMeasureError",
     "UnknownNameError",
     "UnknownTableError",
 ]
-
-
-def _hint(given: str, known: Sequence[str]) -> str:
-    """Return the sentence that helps: the nearest known name, else the names that exist."""
-    near = get_close_matches(given, known, n=1)
-    if near:
-        return f"Did you mean {near[0]!r}?"
-    if not known:
-        return "There are none yet."
-    shown = ", ".join(repr(name) for name in known[:20])
-    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
-    return f"There are: {shown}{more}."
 
 
 class EngineError(Exception):
@@ -68,7 +66,7 @@ class UnknownNameError(EngineError, KeyError):
     def __init__(self, name: str, known: Iterable[str], within: str = "") -> None:
         self.name, self.known, self.within = name, tuple(known), within
         place = f" in {within}" if within else ""
-        super().__init__(f"no {self.kind} {name!r}{place}. {_hint(name, self.known)}")
+        super().__init__(f"no {self.kind} {name!r}{place}. {hint(name, self.known)}")
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -116,6 +114,13 @@ class UnknownMeasureError(UnknownNameError):
     kind = "measure"
 
 
+class UnknownDeadLetterError(UnknownNameError):
+    """The session has no dead letter of the id."""
+
+    code = "unknown_dead_letter"
+    kind = "dead letter"
+
+
 class UnknownBranchError(UnknownNameError):
     """The session has no such branch."""
 
@@ -131,6 +136,19 @@ class AmbiguousNameError(EngineError, LookupError):
     def __init__(self, kind: str, name: str, candidates: Iterable[str]) -> None:
         self.kind, self.name, self.candidates = kind, name, tuple(candidates)
         super().__init__(f"{kind} {name!r} is ambiguous. Write one of: {', '.join(self.candidates)}.")
+
+
+class AuditDifferenceError(EngineError, ArithmeticError):
+    """An audit has found cells of a provider that are not what their rows give."""
+
+    code = "audit_difference"
+
+    def __init__(self, cube: str, provider: str, epoch: int, cells: int, first: str) -> None:
+        self.cube, self.provider, self.epoch, self.cells, self.first = cube, provider, epoch, cells, first
+        super().__init__(
+            f"cube {cube!r}, provider {provider!r}, epoch {epoch}: {cells} cell(s) differ from their rows, the first: "
+            f"{first}. Build the session again, and report this with the commits that led here."
+        )
 
 
 class BranchInUseError(EngineError, ValueError):
@@ -218,6 +236,20 @@ class InvalidParameterError(EngineError, ValueError):
         super().__init__(f"{'; '.join(self.problems)}. {there}")
 
 
+class MemoryShortageError(EngineError, MemoryError):
+    """There is no room for what was asked; nothing of it was kept, and the epoch is what it was."""
+
+    code = "memory_short"
+
+    def __init__(self, what: str, needed: int | None, available: int, device: str) -> None:
+        self.what, self.needed, self.available, self.device = what, needed, available, device
+        wanted = "more memory" if needed is None else f"about {size(needed)}"
+        super().__init__(
+            f"{what} needs {wanted}; backend {device!r} has {size(available)} available. Nothing has changed. "
+            "Load in smaller parts, drop what is not needed and compact, or take a larger machine."
+        )
+
+
 class MissingMatchError(EngineError, ValueError):
     """A commit would leave facts without the row that a mandatory join needs; nothing of it was kept."""
 
@@ -247,6 +279,16 @@ class BadFileError(EngineError, ValueError):
         super().__init__(f"{at}{of}{what}: {reason}")
 
 
+class KafkaError(EngineError, RuntimeError):
+    """A topic cannot be read; the rows that came from it stay, and so does the position after them."""
+
+    code = "kafka_failed"
+
+    def __init__(self, topic: str, reason: str) -> None:
+        self.topic, self.reason = topic, reason
+        super().__init__(f"kafka topic {topic!r}: {reason}")
+
+
 class EpochNotRetainedError(EngineError, LookupError):
     """An epoch is asked for that is not readable: it lies ahead, or its rows are no longer kept."""
 
@@ -269,6 +311,19 @@ class BackendUnavailableError(EngineError, RuntimeError):
         )
 
 
+class NeedsGpuError(EngineError, RuntimeError):
+    """What was asked for exists on a GPU only, and the session works on another backend."""
+
+    code = "needs_gpu"
+
+    def __init__(self, what: str, backend: str) -> None:
+        self.what, self.backend = what, backend
+        super().__init__(
+            f"{what} needs the GPU, and this session works on backend {backend!r}. Create it with backend='gpu', or "
+            "ask for Arrow, pandas or arrays instead."
+        )
+
+
 class SessionClosedError(EngineError, RuntimeError):
     """The session was closed by its owner; it takes no more work."""
 
@@ -276,3 +331,62 @@ class SessionClosedError(EngineError, RuntimeError):
 
     def __init__(self) -> None:
         super().__init__("the session is closed. Create a new one with gpu_engine.Session().")
+
+
+class DataDirectoryInUseError(EngineError, RuntimeError):
+    """Another session, of this process or another one, works on the data directory."""
+
+    code = "data_directory_in_use"
+
+    def __init__(self, path: str, owner: str) -> None:
+        self.path, self.owner = path, owner
+        super().__init__(f"data directory {path} is in use by {owner}. End that session, or choose another directory.")
+
+
+class DataDirectoryDamagedError(EngineError, ValueError):
+    """What a data directory holds is not what was written there, and more than its unfinished end is concerned."""
+
+    code = "data_directory_damaged"
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"{path}: {reason}. Nothing was changed. Restore a backup, or let `gpu-engine repair` keep all that comes "
+            "before the damage; it says what that loses."
+        )
+
+
+class TableChangedError(EngineError, ValueError):
+    """The model declares a table in another way than the data directory holds it."""
+
+    code = "table_changed"
+
+    def __init__(self, table: str, stored: str, given: str) -> None:
+        self.table, self.stored, self.given = table, stored, given
+        super().__init__(
+            f"table {table!r} of the data directory has {stored}; the model declares {given}. Declare it as it is, "
+            "choose another name, or `gpu-engine export` its rows and load them in a new directory."
+        )
+
+
+class LogWriteError(EngineError, RuntimeError):
+    """The log could not be written, for example because the disk is full; nothing of the transaction was kept."""
+
+    code = "log_write_failed"
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path} cannot be written: {reason}. Nothing was kept. Make room, then try again.")
+
+
+class LogFailedError(EngineError, RuntimeError):
+    """The log can no longer be trusted, so the session takes no more writes; it can still be read."""
+
+    code = "log_failed"
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"{path} failed: {reason}. What was acknowledged before is safe, what came last may not be on disk. "
+            "The session is read-only now: start it again once the disk is sound."
+        )

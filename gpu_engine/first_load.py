@@ -5,18 +5,21 @@ Floor 5. A table and its first rows come together: if they cannot be loaded, the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from gpu_engine.database.filling import check_on_error
 from gpu_engine.database.table import Table
-from gpu_engine.errors import DuplicateNameError
-from gpu_engine.loading import FileFormat, Files, Watch, infer_types
+from gpu_engine.errors import InvalidModelError
+from gpu_engine.file_ledger import FIRST_ROWS, loaded_as, stamps
+from gpu_engine.loading import FileFormat, Files, Watch, find_files, infer_types
 from gpu_engine.schema import DataType, type_of_arrow
 from gpu_engine.supervisor import Supervisor
+from gpu_engine.table_catalog import TableCatalog
 from loaders.files import default_name
 
 if TYPE_CHECKING:
@@ -45,41 +48,62 @@ class FileRequest:
     watch: bool
     polling: bool
     sample: int | None
+    on_error: str = "fail"
 
 
 class FirstLoads:
     """Makes tables for rows, and keeps the watches of those that go on following their files."""
 
-    def __init__(
-        self,
-        tables: Mapping[str, Table],
-        create: Callable[[Any, Mapping[str, DataType], Sequence[str], Mapping[str, Any] | None, str | None], Table],
-        forget: Callable[[Table], None],
-        files: Files,
-        supervisor: Supervisor,
-    ) -> None:
-        self._tables, self._create, self._forget = tables, create, forget
-        self._files, self._supervisor = files, supervisor
+    def __init__(self, tables: TableCatalog, files: Files, supervisor: Supervisor) -> None:
+        self._tables, self._files, self._supervisor = tables, files, supervisor
         self.watches: list[Watch] = []
         """Watches that have started."""
 
     def from_files(self, table: TableRequest, source: FileRequest) -> Table:
         """Return a table with the rows of files, loaded as one commit; errors as `Session.read_csv`."""
+        check_on_error(source.on_error)
         path, file_format = source.path, source.file_format
         name = table.name or default_name(path)
-        if name in self._tables:
-            raise DuplicateNameError("table", name)
-        types = infer_types(path, file_format, table.types or {})
+        stored = self._tables.stored(name)
+        known = {} if stored is None else dict(stored.types)
+        types = {**known, **infer_types(path, file_format, {**known, **(table.types or {})})}
         with self._new(name, types, table) as made:
-            watch = Watch(made, path, file_format, self._supervisor, polling=source.polling) if source.watch else None
-            if source.sample is not None:
+            watch = (
+                Watch(
+                    made,
+                    path,
+                    file_format,
+                    self._supervisor,
+                    self._tables.noting,
+                    polling=source.polling,
+                    on_error=source.on_error,
+                )
+                if source.watch
+                else None
+            )
+            if stored is not None:
+                self._load_missing(made, source)
+            elif source.sample is not None:
                 self._files.load_sample(made, path, file_format, source.sample)
             elif watch is None or watch.has_files:
-                made.load_csv(path) if file_format == "csv" else made.load_parquet(path)
+                with self._tables.noting(stamps(name, find_files(path, file_format))):
+                    made.load_files(path, file_format, on_error=source.on_error)
             if watch is not None:
                 watch.start()
                 self.watches.append(watch)
         return made
+
+    def _load_missing(self, table: Table, source: FileRequest) -> None:
+        """Load what has come or changed since the table of the data directory was written; a sample is complete."""
+        component = f"files of table {table.name!r}"
+        for file in [] if source.sample is not None else find_files(source.path, source.file_format):
+            state = loaded_as(self._tables.positions, table.name, file)
+            if state is False and not table.keys:
+                changed = f"{file} has changed since it was loaded, and the table has no key to update rows by."
+                self._supervisor.report(component, InvalidModelError(f"{changed} It is not loaded again."))
+            elif not state:
+                with self._tables.noting(stamps(table.name, [file])):
+                    table.load_files(file, source.file_format, on_error=source.on_error)
 
     def from_arrow(self, table: TableRequest, rows: pa.Table | pa.RecordBatch) -> Table:
         """Return a table with Arrow rows; errors as `Session.read_arrow`."""
@@ -90,7 +114,9 @@ class FirstLoads:
             for column in rows.schema
         }
         with self._new(table.name, {**inferred, **given}, table) as made:
-            made.load_arrow(rows)
+            if FIRST_ROWS.format(made.name) not in self._tables.positions:
+                with self._tables.noting({FIRST_ROWS.format(made.name): rows.num_rows}):
+                    made.load_arrow(rows)
         return made
 
     def from_pandas(self, table: TableRequest, frame: pd.DataFrame) -> Table:
@@ -101,10 +127,11 @@ class FirstLoads:
 
     @contextmanager
     def _new(self, name: Any, types: Mapping[str, DataType], request: TableRequest) -> Iterator[Table]:
-        """Create a table for a first load; if the load fails, nothing of the table remains."""
-        table = self._create(name, types, request.keys, request.defaults, request.partition_by)
+        """Create a table for a first load; if the load fails, nothing of it remains but what a data directory had."""
+        stored = name in self._tables
+        table = self._tables.create(name, types, request.keys, request.defaults, request.partition_by)
         try:
             yield table
         except BaseException:
-            self._forget(table)
+            self._tables.undeclare(table) if stored else self._tables.forget(table)
             raise

@@ -7,21 +7,28 @@ and a watch becomes loads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from gpu_engine.backend.array_backend import ArrayBackend
+from gpu_engine.database.dead_letter import CSV, DeadLetter
+from gpu_engine.database.reader import FittingRows, TopicLoad
 from gpu_engine.database.table import Table
 from gpu_engine.errors import BadFileError, InvalidModelError
+from gpu_engine.file_ledger import stamps
+from gpu_engine.load_progress import LoadMeter
 from gpu_engine.schema import DataType, type_of_arrow
 from gpu_engine.supervisor import Supervisor
 from loaders import csv, files, parquet
 from loaders.errors import SourceError
 from loaders.watch import FileWatcher, WatchStatistics
 
-__all__ = ["FileFormat", "Files", "Watch", "infer_types"]
+__all__ = ["FileFormat", "Files", "Watch", "csv_rows", "find_files", "infer_types"]
 
 _INFER = {"csv": csv.infer_schema, "parquet": parquet.infer_schema}
 _READ = {"csv": csv.read_csv, "parquet": parquet.read_parquet}
@@ -41,7 +48,7 @@ def infer_types(path: str, file_format: FileFormat, given: Mapping[str, DataType
     InvalidModelError
         If a column has a type that no table can hold.
     """
-    found = _expand(path, file_format)
+    found = find_files(path, file_format)
     if not found:
         if given:
             return dict(given)
@@ -55,7 +62,8 @@ def infer_types(path: str, file_format: FileFormat, given: Mapping[str, DataType
     return {**inferred, **given}
 
 
-def _expand(path: str, file_format: FileFormat) -> list[Path]:
+def find_files(path: str, file_format: FileFormat) -> list[Path]:
+    """Return the files that a path means; BadFileError if it means none that can be."""
     try:
         return files.expand(path, SUFFIXES[file_format])
     except SourceError as error:
@@ -79,29 +87,71 @@ class _Sample:
 class Files:
     """Reads files for the tables of a session; remembers what a sample left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: ArrayBackend) -> None:
+        self._backend = backend
         self._lock = threading.Lock()
         self._samples: list[_Sample] = []
+        self.start_kafka: Callable[[Mapping[str, Any], Mapping[str, Any]], TopicLoad] = _no_kafka
+        """Starts a load from Kafka; the session says how."""
 
     def read(self, types: Mapping[str, DataType], path: str, file_format: FileFormat) -> Iterator[tuple[str, pa.Table]]:
-        """Yield the rows of each file that `path` means, with the file's name; see `FileReader`.
+        """Yield the rows of each file that `path` means, with the file's name; see `Reader`.
 
         Raises
         ------
         BadFileError
             If there is no such file, or one does not fit `types`.
         """
-        found = _expand(path, file_format)
+        found = find_files(path, file_format)
         if not found:
             raise BadFileError(path, f"no {file_format} file is there. Check the folder or the pattern.")
         arrow_types = {name: data_type.arrow for name, data_type in types.items()}
+        meter = LoadMeter(path, file_format, found)
         for file in found:
-            try:
-                batches = [batch.rows for batch in _READ[file_format](file, arrow_types)]
-            except SourceError as error:
-                raise _bad_file(error) from error
-            if batches:
-                yield str(file), pa.Table.from_batches(batches)
+            rows = self._rows(file, file_format, arrow_types, meter)
+            if rows is not None:
+                try:
+                    yield str(file), rows
+                except GeneratorExit:
+                    meter.stop()
+                    raise
+        meter.finish()
+
+    def _rows(
+        self, file: Path, file_format: FileFormat, types: Mapping[str, pa.DataType], meter: LoadMeter
+    ) -> pa.Table | None:
+        """Return the rows of a file, decoded on the device if it takes the file; None if there is nothing in it."""
+        if file_format == "parquet":
+            decoded = self._backend.read_parquet(str(file), types)
+            if decoded is not None:
+                meter.read_bytes(file.stat().st_size)
+                return meter.took(decoded)
+        try:
+            read = _READ[file_format](file, types, on_bytes=meter.read_bytes)
+            batches = [meter.took(batch.rows) for batch in read]
+        except SourceError as error:
+            raise _bad_file(error) from error
+        return pa.Table.from_batches(batches) if batches else None
+
+    def read_fitting(
+        self, table: str, types: Mapping[str, DataType], path: str, file_format: FileFormat
+    ) -> Iterator[FittingRows]:
+        """Yield what can be read of each file, and the rest as dead letters; see `Reader`.
+
+        Raises
+        ------
+        BadFileError
+            If there is no such file, or one cannot be read at all.
+        """
+        found = find_files(path, file_format)
+        if not found:
+            raise BadFileError(path, f"no {file_format} file is there. Check the folder or the pattern.")
+        for file in found:
+            yield from _fitting_csv(table, file, types) if file_format == "csv" else _fitting_parquet(file)
+
+    def load_kafka(self, routes: Mapping[str, Any], settings: Mapping[str, Any]) -> TopicLoad:
+        """Start a load from Kafka; see `Reader`."""
+        return self.start_kafka(routes, settings)
 
     def load_sample(self, table: Table, path: str, file_format: FileFormat, rows: int) -> None:
         """Load the first rows of what `path` means, and remember that the rest is missing.
@@ -140,13 +190,72 @@ class Files:
             samples.pop(0)
 
 
+def _fitting_csv(table: str, file: Path, types: Mapping[str, DataType]) -> Iterator[FittingRows]:
+    try:
+        header, parts = csv.salvage_csv(file, {name: data_type.arrow for name, data_type in types.items()})
+        for part in parts:
+            letters = [
+                DeadLetter.of(
+                    table,
+                    str(file),
+                    {"line": bad.error.line},
+                    _bad_file(bad.error),
+                    bad.raw.encode(),
+                    CSV,
+                    {"header": header},
+                )
+                for bad in part.bad
+            ]
+            yield FittingRows(str(file), pa.Table.from_batches([part.rows]), part.lines, "line", letters)
+    except SourceError as error:
+        raise _bad_file(error) from error
+
+
+def csv_rows(source: str, header: Sequence[str], raw: str, types: Mapping[str, DataType]) -> list[Mapping[str, Any]]:
+    """Return the rows of some lines of a CSV file; BadFileError if one does not fit."""
+    arrow_types = {name: data_type.arrow for name, data_type in types.items()}
+    rows: list[Mapping[str, Any]] = []
+    for part in csv.salvage_lines(source, header, raw, arrow_types):
+        if part.bad:
+            raise _bad_file(part.bad[0].error)
+        rows += part.rows.to_pylist()
+    return rows
+
+
+def _fitting_parquet(file: Path) -> Iterator[FittingRows]:
+    """Yield the rows in the types of the file: which of them do not fit the table is found when they are staged."""
+    first = 0
+    try:
+        for batch in parquet.read_parquet(file):
+            count = batch.rows.num_rows
+            rows = pa.Table.from_batches([batch.rows])
+            yield FittingRows(str(file), rows, range(first, first + count), "row", ())
+            first += count
+    except SourceError as error:
+        raise _bad_file(error) from error
+
+
+def _no_kafka(routes: Mapping[str, Any], settings: Mapping[str, Any]) -> TopicLoad:
+    raise InvalidModelError("tables outside of a session cannot load from Kafka.")
+
+
 class Watch:
     """A table that follows its files: new ones are loaded, changed ones loaded again."""
 
     def __init__(
-        self, table: Table, path: str, file_format: FileFormat, supervisor: Supervisor, *, polling: bool
+        self,
+        table: Table,
+        path: str,
+        file_format: FileFormat,
+        supervisor: Supervisor,
+        noting: Callable[[Mapping[str, Any]], AbstractContextManager[object]],
+        *,
+        polling: bool,
+        on_error: str = "fail",
     ) -> None:
+        self._on_error = on_error
         self.table, self._path, self._format, self._supervisor = table, path, file_format, supervisor
+        self._noting = noting
         suffix = SUFFIXES[file_format]
         self._known = files.snapshot(path, suffix)
         self._loaded = {file.absolute() for file in self._known}
@@ -185,10 +294,8 @@ class Watch:
                 f"{file} has changed, but table {self.table.name!r} has no key, so loading it again would double its "
                 "rows. Create the table with keys=[...], or write new rows to new files."
             )
-        if self._format == "csv":
-            self.table.load_csv(file)
-        else:
-            self.table.load_parquet(file)
+        with self._noting(stamps(self.table.name, [file])):
+            self.table.load_files(file, self._format, on_error=self._on_error)
         self._loaded.add(file)
         self._supervisor.clear(self._component(file))
 

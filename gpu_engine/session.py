@@ -7,11 +7,11 @@ the server.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
 
 from gpu_engine.backend.choice import BackendReport, choose_backend
 from gpu_engine.catalog import Catalog
@@ -24,22 +24,24 @@ from gpu_engine.database.retention import CompactionReport, Pin, RetentionPolicy
 from gpu_engine.database.table import Table
 from gpu_engine.database.transaction import Transaction, Transactions
 from gpu_engine.database_interface import DatabaseInterface
+from gpu_engine.dead_letters import DeadLetters
+from gpu_engine.durability.data_directory import DataDirectory, open_data_directory
 from gpu_engine.errors import (
     DuplicateNameError,
     InvalidModelError,
     SessionClosedError,
     UnknownCubeError,
-    UnknownTableError,
 )
-from gpu_engine.first_load import FileRequest, FirstLoads, TableRequest
+from gpu_engine.first_load import FirstLoads
+from gpu_engine.kafka_loading import KafkaLoads
 from gpu_engine.loading import Files
-from gpu_engine.schema import DataType, Schema
+from gpu_engine.reprocess import AuditReport, reprocess
 from gpu_engine.statistics import SessionStatistics, session_statistics
 from gpu_engine.supervisor import BackgroundTask, Health, Supervisor
+from gpu_engine.table_catalog import TableCatalog
+from gpu_engine.table_loading import TableLoading
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from api.server import Server
 
 __all__ = ["Session"]
@@ -48,40 +50,50 @@ __all__ = ["Session"]
 _RETENTION = RetentionPolicy()
 
 
-class Session:
-    """A set of tables and cubes, in memory.
+class Session(TableLoading):
+    """A set of tables and cubes, in memory; with a data directory also on disk (docs/reliability.md).
 
     Parameters
     ----------
     backend : "auto", "cpu" or "gpu"
         Where arrays live. "auto" takes a GPU that works, and says in `backend` and in the log what it chose and why.
-    data_dir : None
-        Reserved for the durable log, which this release does not have.
+    data_dir : folder of this session alone, made if it is not there; None keeps everything in memory only
     retention : RetentionPolicy
         Which epochs stay readable although nobody pins or holds them.
+    durability : "fsync", "group" or "os"
+        When a commit counts as written: synced alone, synced with others (at once if there are none), or handed over.
 
     Raises
     ------
     BackendUnavailableError
         If "gpu" is asked for and none can be used.
     InvalidModelError
-        If the backend is none of the three, or a data directory is given.
+        If the backend or the durability is none of the three.
+    DataDirectoryInUseError, DataDirectoryDamagedError, OSError
+        If the data directory cannot be worked on.
     """
 
     def __init__(
-        self, backend: str = "auto", data_dir: str | None = None, retention: RetentionPolicy = _RETENTION
+        self,
+        backend: str = "auto",
+        data_dir: str | PathLike[str] | None = None,
+        retention: RetentionPolicy = _RETENTION,
+        durability: str = "group",
     ) -> None:
-        if data_dir is not None:
-            raise InvalidModelError(f"data_dir={data_dir!r}: this release keeps tables in memory only. Leave it out.")
         self._backend, self._report = choose_backend(backend)
         self._database = Database(self._backend, retention)
         self._branches = Branches(self._database)
         self._transactions = Transactions(self._database)
-        self._files = Files()
+        self._files = Files(self._backend)
         self._supervisor = Supervisor()
-        self._tables: Catalog[Table] = Catalog(UnknownTableError)
+        self._tables = TableCatalog(self._database, self._transactions, self._files)
+        self._directory = open_data_directory(self._database, data_dir, durability, self._supervisor)
+        self._tables.restore()
         self._cubes: Catalog[Cube] = Catalog(UnknownCubeError)
-        self._loads = FirstLoads(self._tables, self.create_table, self._forget, self._files, self._supervisor)
+        self._loads = FirstLoads(self._tables, self._files, self._supervisor)
+        self._kafka = KafkaLoads(self._database, self._tables, self._transactions, self._supervisor)
+        self._files.start_kafka = self._kafka.start
+        self._letters = DeadLetters(self._database, self._tables, self._transactions, self._kafka.deserializer)
         self._interface = DatabaseInterface(self._database, self._cubes.__getitem__, self._supervisor.report)
         self._lock = threading.RLock()
         self._server: Server | None = None
@@ -117,6 +129,16 @@ class Session:
         return self._branches
 
     @property
+    def data_directory(self) -> DataDirectory | None:
+        """What keeps the session on disk: recovery, checkpoints, backups; None without one."""
+        return self._directory
+
+    @property
+    def positions(self) -> Mapping[str, Any]:
+        """Source -> its position, as the last transaction that named one left it."""
+        return self._tables.positions
+
+    @property
     def epoch(self) -> int:
         """The newest epoch of master; 0 before the first commit."""
         return self._database.head.epoch
@@ -138,132 +160,19 @@ class Session:
     def statistics(self) -> SessionStatistics:
         """Return figures for operators."""
         return session_statistics(
-            self._database, self._tables, self._cubes, self._loads.watches, self._supervisor, self._interface.streamer
+            self._database,
+            self._tables,
+            self._cubes,
+            self._loads.watches,
+            self._kafka.started,
+            self._supervisor,
+            self._interface.streamer,
+            self._directory,
         )
 
-    # -- tables -----------------------------------------------------------------------------------------------------
-
-    def create_table(
-        self,
-        name: Any,
-        types: Mapping[str, DataType],
-        keys: Sequence[str] = (),
-        defaults: Mapping[str, Any] | None = None,
-        partition_by: str | None = None,
-    ) -> Table:
-        """Create an empty table.
-
-        Parameters
-        ----------
-        types : column -> type, in column order
-        keys : columns that identify a row; without them rows are only ever added
-        defaults : what a row that does not mention a column holds there; null unless given
-        partition_by : a column, no floating point or VECTOR one; `Table.drop_partition` drops all rows of a value
-
-        Raises
-        ------
-        DuplicateNameError
-            If a table has the name.
-        InvalidModelError, UnknownColumnError, TypeMismatchError
-            If the columns, keys or defaults do not fit together.
-        """
-        if not isinstance(name, str) or not name:
-            raise InvalidModelError(f"table name {name!r}: give a text with at least one character.")
-        schema = Schema(dict(types), tuple([keys] if isinstance(keys, str) else keys), defaults, partition_by)
-        with self._lock:
-            store = self._database.create_table(name, schema)
-            table = Table(store, self._database, self._transactions, self._files)
-            self._tables.add(name, table)
-        return table
-
-    def read_csv(
-        self,
-        path: Any,
-        table_name: str | None = None,
-        keys: Sequence[str] = (),
-        types: Mapping[str, DataType] | None = None,
-        defaults: Mapping[str, Any] | None = None,
-        *,
-        watch: bool = False,
-        polling: bool = False,
-        sample: int | None = None,
-        partition_by: str | None = None,
-    ) -> Table:
-        """Create a table from a CSV file, a folder of them or a glob, and load it as one commit.
-
-        Parameters
-        ----------
-        table_name : by default the name of the file without its ending, or of the folder
-        types : types of columns; those left out are inferred from the first file (see `loaders.csv`)
-        watch : also load new files and, if the table has a key, changed ones, as they come
-        polling : watch by comparing listings, for drives where the system tells of no events
-        sample : load that many rows only; `load_all_data` loads the rest
-
-        Raises
-        ------
-        BadFileError
-            If a file is missing, empty or broken, or a value does not fit. There is no table then.
-        DuplicateNameError, InvalidModelError, UnknownColumnError, TypeMismatchError
-            As `create_table`.
-        """
-        table = TableRequest(table_name, keys, types, defaults, partition_by)
-        return self._loads.from_files(table, FileRequest(str(path), "csv", watch, polling, sample))
-
-    def read_parquet(
-        self,
-        path: Any,
-        table_name: str | None = None,
-        keys: Sequence[str] = (),
-        types: Mapping[str, DataType] | None = None,
-        defaults: Mapping[str, Any] | None = None,
-        *,
-        watch: bool = False,
-        polling: bool = False,
-        sample: int | None = None,
-        partition_by: str | None = None,
-    ) -> Table:
-        """Create a table from a Parquet file, a folder of them or a glob, and load it; see `read_csv`."""
-        table = TableRequest(table_name, keys, types, defaults, partition_by)
-        return self._loads.from_files(table, FileRequest(str(path), "parquet", watch, polling, sample))
-
-    def read_arrow(
-        self,
-        rows: pa.Table | pa.RecordBatch,
-        table_name: str,
-        keys: Sequence[str] = (),
-        types: Mapping[str, DataType] | None = None,
-        defaults: Mapping[str, Any] | None = None,
-        partition_by: str | None = None,
-    ) -> Table:
-        """Create a table from Arrow rows and load them; errors as `create_table`, and `Table.load_arrow`."""
-        return self._loads.from_arrow(TableRequest(table_name, keys, types, defaults, partition_by), rows)
-
-    def read_pandas(
-        self,
-        frame: pd.DataFrame,
-        table_name: str,
-        keys: Sequence[str] = (),
-        types: Mapping[str, DataType] | None = None,
-        defaults: Mapping[str, Any] | None = None,
-        partition_by: str | None = None,
-    ) -> Table:
-        """Create a table from a DataFrame and load it; a named index gives columns too. Errors as `read_arrow`."""
-        return self._loads.from_pandas(TableRequest(table_name, keys, types, defaults, partition_by), frame)
-
-    def load_all_data(self) -> None:
-        """Load the rows that `sample=` has left out, table by table.
-
-        Raises
-        ------
-        BadFileError
-            If a file is gone or has changed for the worse; tables loaded before stay so, the others can be tried again.
-        """
-        self._files.load_rest()
-
-    def _forget(self, table: Table) -> None:
-        with self._lock:
-            self._database.forget_table(table.store)
-            self._tables.remove(table.name)
+    def reprocess(self) -> AuditReport:
+        """Compute every provider anew from the rows, while commits go on, and report what differs: nothing should."""
+        return reprocess(self._cubes, self._supervisor)
 
     # -- transactions and cubes -------------------------------------------------------------------------------------
 
@@ -288,6 +197,20 @@ class Session:
         """Reclaim the rows that no readable epoch shows. It also happens by itself when there are many."""
         return self._database.retention.compact()
 
+    def checkpoint(self) -> Path:
+        """Write a checkpoint of the data directory now, while commits go on; see `DataDirectory.checkpoint`.
+
+        Raises
+        ------
+        InvalidModelError
+            If the session has no data directory.
+        LogFailedError, SessionClosedError, OSError
+            If it cannot be written; the ones before it stay.
+        """
+        if self._directory is None:
+            raise InvalidModelError("the session is in memory only. Create it with gpu_engine.Session(data_dir=...).")
+        return self._directory.checkpoint()
+
     def diff(self, since: tuple[str, int], until: tuple[str, int]) -> Mapping[str, TableDiff]:
         """Return what differs between two versions, each a branch and an epoch, for each table that has a difference.
 
@@ -299,13 +222,7 @@ class Session:
         return diff(self._database, since, until)
 
     def wait_for_commit(self, after: int, timeout: float | None = None) -> int:
-        """Wait until the head is past epoch `after`, at most `timeout` seconds or until the session is closed.
-
-        Returns
-        -------
-        int
-            The head's epoch, <= `after` only if the wait ended for another reason.
-        """
+        """Wait until the head is past epoch `after`, the seconds are over or the session ends; return its epoch."""
         return self._database.wait_for_commit(after, timeout)
 
     def create_cube(self, fact_table: Table | str, name: str | None = None, mode: str = "auto") -> Cube:
@@ -341,11 +258,6 @@ class Session:
 
         The function gets an event that is set when the session closes; it should then return soon. What it raises goes
         to `health` and the log.
-
-        Raises
-        ------
-        SessionClosedError
-            If the session is closed.
         """
         with self._lock:
             self._refuse_if_closed()
@@ -387,11 +299,14 @@ class Session:
             self._server = None
         for watch in self._loads.watches:
             watch.stop()
+        self._kafka.stop()
         for cube in self._cubes.values():
             cube.close()
         self._interface.streamer.close()
         self._database.close()
         self._supervisor.stop()
+        if self._directory is not None:
+            self._directory.close()
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

@@ -18,7 +18,8 @@ import gpu_engine as ge
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("api", "gpu_engine", "loaders")
-ARRAY_LIBRARIES = {"numpy", "cupy", "cudf", "pylibcudf", "rmm"}
+CUDA_LIBRARIES = {"cupy", "cudf", "pylibcudf", "rmm"}
+ARRAY_LIBRARIES = {"numpy", *CUDA_LIBRARIES}
 TEXT_SUFFIXES = {"", ".css", ".csv", ".html", ".js", ".json", ".md", ".py", ".toml", ".yml"}
 NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__"}
 MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:work|root|home|Users)/\w|(?<!\w)[A-Z]:\\\\?Users")
@@ -89,6 +90,15 @@ class TestEverySourceFile:
             roots = {name.partition(".")[0] for name in imported_names(tree_of(path))}
             assert not roots & ARRAY_LIBRARIES
 
+    def test_names_a_cuda_library_only_where_its_name_says_so(self, path: Path) -> None:
+        if not path.name.startswith("cuda_"):
+            roots = {name.partition(".")[0] for name in imported_names(tree_of(path))}
+            assert not roots & CUDA_LIBRARIES
+
+    def test_imports_cuda_libraries_when_they_are_used(self, path: Path) -> None:
+        at_head = ast.Module([node for node in tree_of(path).body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        assert not {name.partition(".")[0] for name in imported_names(at_head)} & CUDA_LIBRARIES
+
     def test_imports_submodules_inside_the_engine(self, path: Path) -> None:
         if path.is_relative_to(ROOT / "gpu_engine"):
             assert "gpu_engine" not in set(imported_names(tree_of(path))), "the root package only hands names on"
@@ -141,7 +151,7 @@ def test_dependency_ranges_admit_what_cudf_pins(name: str, version: str) -> None
     assert ranges[name].contains(version)
 
 
-@pytest.mark.parametrize("name", ["ci/setup", "ci/test", "ci/demo", ".ci/run"])
+@pytest.mark.parametrize("name", ["ci/setup", "ci/test", "ci/demo", "ci/faults", "ci/gpu", ".ci/run"])
 def test_scripts_can_be_run_and_parse(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
     subprocess.run(["bash", "-n", str(ROOT / name)], check=True)

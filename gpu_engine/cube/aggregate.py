@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.expression.expression import INTEGER, Expression, NumericKind
-from gpu_engine.expression.flat_rows import FlatRows
+from gpu_engine.expression.flat_rows import FlatRows, Identity
 
 __all__ = ["ROWS", "Primitive"]
 
@@ -27,7 +27,7 @@ class Primitive:
 
     def __init__(self, function: str, identity: tuple[object, ...] = (), expression: Expression | None = None) -> None:
         self.function = function
-        self.identity = identity
+        self.identity = Identity(identity)
         """Identity of the bound expression; empty for `rows`."""
         self.expression = expression
         """What is aggregated; None for `rows`."""
@@ -39,7 +39,7 @@ class Primitive:
         """Whether a removal can be subtracted."""
         self.empty: int | float = _EMPTY[self.dtype].get(function, 0)
         """What a cell without values holds."""
-        self._hash = hash((function, identity))
+        self._hash = hash((function, self.identity))
 
     def __hash__(self) -> int:
         return self._hash
@@ -73,6 +73,12 @@ class Primitive:
             return backend.group_sum(values, group_of, size)
         group = backend.group_max if self.function == "max" else backend.group_min
         return group(values, group_of, size, self.empty)
+
+    def total(self, backend: ArrayBackend, values: Array) -> Array:
+        """Return () what (n,) values, at least one, make together."""
+        if self.linear:
+            return values.sum(dtype=self.dtype)
+        return values.max() if self.function == "max" else values.min()
 
     def combine(self, backend: ArrayBackend, left: Array, right: Array) -> Array:
         """Return (n,) what pairs of cells make together."""

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.cube.cells import CellSet
+from gpu_engine.cube.numbers import Numbers
 from gpu_engine.cube.query import Query
 from gpu_engine.expression.expression import NumericKind
 from gpu_engine.schema import LOCAL_DATE
-from gpu_engine.storage.column import Values, decode
+from gpu_engine.storage.column import RowSelection, Values, decode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,7 @@ class Answer:
     def __len__(self) -> int:
         return len(self.values[0])
 
-    def take(self, places: Array) -> Answer:
+    def take(self, places: RowSelection) -> Answer:
         """Return the cells at (k,) places, in that order."""
         return Answer(
             self.backend,
@@ -91,12 +92,8 @@ class Answer:
 
         With an epoch, the schema's metadata says which branch and epoch the answer shows.
         """
-        return self.to_arrow_with(self.level_columns(), epoch, branch)
-
-    def to_arrow_with(self, level_columns: list[pa.Array], epoch: int | None = None, branch: str = "") -> pa.Table:
-        """Return `to_arrow` with the level columns of an answer that has the same cells."""
         measures = zip(self.query.measures, self.values, strict=True)
-        columns = [*level_columns, *(_numbers(self.backend, values, one.kind) for (_, one), values in measures)]
+        columns = [*self._level_columns(), *(_numbers(self.backend, values, one.kind) for (_, one), values in measures)]
         if self.depth is not None:
             columns.append(pa.array(self.backend.to_host(self.depth), pa.int8()))
         schema = arrow_schema(self.query)
@@ -104,7 +101,7 @@ class Answer:
             schema = schema.with_metadata({"branch": branch, "epoch": str(epoch)})
         return pa.Table.from_arrays(columns, schema=schema)
 
-    def level_columns(self) -> list[pa.Array]:
+    def _level_columns(self) -> list[pa.Array]:
         """Return the members of each level as an Arrow array."""
         return [
             decode(self.backend, level.reference.column.dictionary, codes)
@@ -164,17 +161,40 @@ def answer_of(query: Query, parts: Sequence[CellSet]) -> Answer:
     backend = parts[0].backend
     with backend.ignore_float_errors():
         answers = [_part(query, cells, len(query.levels) - place) for place, cells in enumerate(parts)]
+    return _joined(answers)
+
+
+def paired_answer(query: Query, before: Sequence[CellSet], after: Sequence[CellSet]) -> Answer:
+    """Return `answer_of` for the same cells before and after, in one: first all as they were, then all as they are."""
+    backend, xp = before[0].backend, before[0].backend.xp
+    answers = []
+    with backend.ignore_float_errors():
+        for place, (old, new) in enumerate(zip(before, after, strict=True)):
+            codes = {level: xp.concatenate([part, new.codes[level]]) for level, part in old.codes.items()}
+            both = CellSet(backend, codes, Numbers.concatenated(backend, [old.numbers, new.numbers]))
+            answers.append(_part(query, both, len(query.levels) - place))
     if len(answers) == 1:
         return answers[0]
-    xp = backend.xp
+    sizes = list(map(len, before))
+    was = [answer.take(slice(0, size)) for answer, size in zip(answers, sizes, strict=True)]
+    now = [answer.take(slice(size, None)) for answer, size in zip(answers, sizes, strict=True)]
+    return _joined([*was, *now])
+
+
+def _joined(answers: Sequence[Answer]) -> Answer:
+    """Return the cells of several answers of one query, one after the other."""
+    first = answers[0]
+    if len(answers) == 1:
+        return first
+    xp = first.backend.xp
     codes = zip(*(answer.codes for answer in answers), strict=True)
     values = zip(*(answer.values for answer in answers), strict=True)
     return Answer(
-        backend,
-        query,
+        first.backend,
+        first.query,
         tuple(xp.concatenate(column) for column in codes),
         xp.concatenate([answer.depth for answer in answers]),
-        tuple(Values.concatenated(backend, column) for column in values),
+        tuple(Values.concatenated(first.backend, column) for column in values),
     )
 
 
@@ -183,8 +203,9 @@ def _part(query: Query, cells: CellSet, depth: int) -> Answer:
     if not query.levels and not len(cells):
         # Without levels there is always one cell, also over nothing.
         cells = CellSet(backend, {}, cells.numbers.layout.empty(backend, 1))
-    absent = xp.full(len(cells), -1, dtype="int32")
-    codes = [cells.codes[level.reference] if place < depth else absent for place, level in enumerate(query.levels)]
+    codes = [cells.codes[level.reference] for level in query.levels[:depth]]
+    if depth < len(query.levels):
+        codes += [xp.full(len(cells), -1, dtype="int32")] * (len(query.levels) - depth)
     values = tuple(measure.evaluate(backend, cells.numbers) for _, measure in query.measures)
     named = xp.full(len(cells), depth, dtype="int8") if query.totals else None
     return Answer(backend, query, tuple(codes), named, values)

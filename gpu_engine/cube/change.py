@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array
-from gpu_engine.cube.answer import Answer, answer_of, no_cells
+from gpu_engine.cube.answer import Answer, no_cells, paired_answer
 from gpu_engine.cube.cells import CellSet
 from gpu_engine.cube.query import Query
 from gpu_engine.storage.column import Values
@@ -59,48 +59,48 @@ def difference(
     before, after : cells of each depth of the query, pair by pair; a cell without rows does not exist
     epochs : the epochs of the two versions
     """
-    old, new = answer_of(query, before), answer_of(query, after)
-    xp = old.backend.xp
+    size = sum(map(len, before))
+    if not size:
+        return None
+    cells = paired_answer(query, before, after)
     was, now = _present(query, before), _present(query, after)
-    if len(was) != len(old):
-        return None
-    differs = xp.zeros(len(old), dtype="bool")
-    for left, right in zip(old.values, new.values, strict=True):
-        differs |= _different(left, right)
-    come, gone, places = xp.flatnonzero(now & ~was), xp.flatnonzero(was & ~now), xp.flatnonzero(was & now & differs)
-    if not (len(come) or len(gone) or len(places)):
-        return None
-    places = new.in_order(places)
-    changed, changed_from = new.take(places), old.take(places)
-    members = changed.level_columns()
+    differs = _different(cells.values[0], size)
+    for values in cells.values[1:]:
+        differs |= _different(values, size)
     begin, end = epochs
-    return CellChange(
-        end,
-        begin,
-        branch,
-        False,
-        _table(new, come),
-        changed.to_arrow_with(members),
-        changed_from.to_arrow_with(members),
-        _table(old, gone),
-    )
+    added, removed = (now & ~was).nonzero()[0], (was & ~now).nonzero()[0]
+    changed = (was & now & differs).nonzero()[0]
+    if not (len(added) or len(removed) or len(changed)):
+        return None
+    new, old = _changed(cells, changed, size)
+    return CellChange(end, begin, branch, False, _table(cells, added + size), new, old, _table(cells, removed))
 
 
 def _present(query: Query, parts: Sequence[CellSet]) -> Array:
     """Return which cells exist: those with rows, and always the one cell of a query without levels."""
-    xp = parts[0].backend.xp
-    rows = xp.concatenate([cells.numbers.rows for cells in parts])
+    rows = parts[0].numbers.rows
+    if len(parts) > 1:
+        rows = parts[0].backend.xp.concatenate([cells.numbers.rows for cells in parts])
     return rows >= 0 if not query.levels else rows > 0
 
 
-def _different(old: Values, new: Values) -> Array:
-    """Return (n,) bool: where two lists of numbers differ; NaN is NaN and null is null."""
-    data = (old.data != new.data) & ~((old.data != old.data) & (new.data != new.data))
-    if old.valid is None and new.valid is None:
+def _different(values: Values, size: int) -> Array:
+    """Return (size,) bool: where the first half of a list of numbers differs from the second; NaN is NaN, null null."""
+    old, new = values.data[:size], values.data[size:]
+    data = (old != new) & ~((old != old) & (new != new))
+    if values.valid is None:
         return data
-    was = data == data if old.valid is None else old.valid
-    now = data == data if new.valid is None else new.valid
+    was, now = values.valid[:size], values.valid[size:]
     return (data & was & now) | (was != now)
+
+
+def _changed(cells: Answer, places: Array, size: int) -> tuple[pa.Table, pa.Table]:
+    """Return the cells at (k,) places as they are and as they were, both in the order of the levels."""
+    if not len(places):
+        return no_cells(cells.query), no_cells(cells.query)
+    places = cells.in_order(places)
+    both = cells.take(cells.backend.xp.concatenate([places + size, places])).to_arrow()
+    return both.slice(0, len(places)), both.slice(len(places))
 
 
 def _table(answer: Answer, places: Array) -> pa.Table:

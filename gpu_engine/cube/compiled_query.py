@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gpu_engine.cube.answer import answer_of
+from gpu_engine.cube.answer_modes import rendered
 from gpu_engine.cube.plan import answer_cells
 from gpu_engine.cube.query import Query
 from gpu_engine.database.commit import Version
@@ -29,7 +30,7 @@ class CompiledCubeQuery:
     cube: Cube
     query: Query
     mode: str
-    """pandas or arrow."""
+    """One of `answer_modes.MODES`."""
 
     @cached_property
     def parameters(self) -> Mapping[str, ParameterType]:
@@ -42,4 +43,4 @@ class CompiledCubeQuery:
         if query.condition is not None and self.parameters:
             query = replace(query, condition=query.condition.assign(values))
         answer = answer_of(query, answer_cells(self.cube, query, version)[0]).sorted()
-        return answer.to_pandas() if self.mode == "pandas" else answer.to_arrow(version.epoch, version.branch)
+        return rendered(answer, self.mode, version.epoch, version.branch)

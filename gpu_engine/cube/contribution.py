@@ -75,8 +75,8 @@ class Contribution:
         leaves[:paired] &= ~stays
         self._stays: Array = stays
         """(p,) bool: pairs that count and keep their cell."""
-        self._entering: Array | slice = slice(None) if self._new_held is None else xp.flatnonzero(self._new_held)
-        self._leaving: Array = xp.flatnonzero(leaves)
+        self._entering: Array | slice = slice(None) if self._new_held is None else self._new_held.nonzero()[0]
+        self._leaving: Array = leaves.nonzero()[0]
         touched = xp.concatenate([self._new_places[self._entering], self._old_places[self._leaving]])
         self._groups: Groups = moved.backend.group(touched)
 
@@ -101,7 +101,9 @@ class Contribution:
         for offset, one in enumerate(counts):
             whole[:, integers.index(one)] = added[:, width + 1 + offset]
         if exact:
-            whole[:, [integers.index(one) for one in exact]] = self._added_up(exact, "int64")
+            sums = self._added_up(exact, "int64")
+            for offset, one in enumerate(exact):
+                whole[:, integers.index(one)] = sums[:, offset]
         return added[:, :width], whole
 
     def _added_up(self, primitives: Sequence[Primitive], dtype: str) -> Array:
@@ -163,7 +165,7 @@ class Contribution:
         paired = moves.paired
         fresh = xp.ones(len(moves.new), dtype="bool") if self._new_held is None else self._new_held.copy()
         fresh[:paired] &= ~(self._stays & (moves.old[:paired] == moves.new[:paired]))
-        chosen = xp.flatnonzero(fresh)
+        chosen = fresh.nonzero()[0]
         return self._new_places[chosen], moves.new[chosen]
 
     def _never_null(self, primitive: Primitive) -> bool:

@@ -10,9 +10,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from gpu_engine.backend.array_backend import Array
+from gpu_engine.backend.shortage import named_shortage
 from gpu_engine.cube.aggregate import ROWS, Primitive
 from gpu_engine.cube.answer import answer_of
+from gpu_engine.cube.answer_modes import check_mode, rendered
 from gpu_engine.cube.cells import paired_cells
 from gpu_engine.cube.change import CellChange, difference
 from gpu_engine.cube.compiled_query import CompiledCubeQuery
@@ -20,7 +24,7 @@ from gpu_engine.cube.hierarchy import Hierarchies, Level, Levels
 from gpu_engine.cube.live import LiveQuery
 from gpu_engine.cube.measure import CountRows, agg
 from gpu_engine.cube.measure_catalog import Measures
-from gpu_engine.cube.plan import answer_cells
+from gpu_engine.cube.plan import Explanation, answer_cells
 from gpu_engine.cube.provider import AggregateProvider
 from gpu_engine.cube.query import Query, compile_query
 from gpu_engine.database.branch import MASTER
@@ -28,7 +32,7 @@ from gpu_engine.database.commit import Version
 from gpu_engine.database.database import Database
 from gpu_engine.database.resolve import join_paths, resolver
 from gpu_engine.database.table import Table
-from gpu_engine.errors import InvalidModelError, InvalidQueryError
+from gpu_engine.errors import InvalidModelError
 from gpu_engine.expression.condition import Condition, Resolve
 from gpu_engine.expression.expression import Field
 from gpu_engine.expression.join import Reference
@@ -152,7 +156,8 @@ class Cube:
         filter : condition on levels
         totals : also the cells of each shorter list of levels; see `answer.DEPTH` and `Answer.to_pandas`
         branch, epoch : which version; by default the head of master
-        mode : "pandas" for a DataFrame indexed by the levels, "arrow" for a pyarrow Table
+        mode : "pandas" for a DataFrame indexed by the levels, "arrow" for a pyarrow Table, "cudf" for a cuDF frame,
+            "arrays" for a `DeviceColumn` per column, which other libraries read by DLPack
         explain : return an `Explanation` instead of the cells
 
         Raises
@@ -161,23 +166,38 @@ class Cube:
             If the query does not fit the cube; InvalidQueryError lists the problems if there are several.
         UnknownBranchError, EpochNotRetainedError
             If the version cannot be read.
+        NeedsGpuError, MemoryShortageError
+            If the mode is "cudf" and there is no GPU; if there is no room for the answer.
         """
-        if mode not in ("pandas", "arrow"):
-            raise InvalidQueryError([f"mode {mode!r}: use 'pandas' or 'arrow'."])
+        check_mode(mode, self.database.backend.name)
+        compiled = compile_query(self, measures, levels, filter, totals)
+        version = self.database.version(branch, epoch)
+        with named_shortage(self.database.backend, f"the query of cube {self.name!r}"):
+            parts, explanation = answer_cells(self, compiled, version)
+            if explain:
+                return explanation
+            return rendered(answer_of(compiled, parts).sorted(), mode, version.epoch, branch)
+
+    def query_explained(
+        self,
+        *measures: Any,
+        levels: Sequence[Any] = (),
+        filter: Condition | None = None,
+        totals: bool = False,
+        branch: str = MASTER,
+        epoch: int | None = None,
+    ) -> tuple[pa.Table, Explanation]:
+        """Return the cells as a pyarrow Table, and how they were found; arguments and errors as `query`."""
         compiled = compile_query(self, measures, levels, filter, totals)
         version = self.database.version(branch, epoch)
         parts, explanation = answer_cells(self, compiled, version)
-        if explain:
-            return explanation
-        answer = answer_of(compiled, parts).sorted()
-        return answer.to_pandas() if mode == "pandas" else answer.to_arrow(version.epoch, branch)
+        return answer_of(compiled, parts).sorted().to_arrow(version.epoch, branch), explanation
 
     def compile(
         self, measures: Sequence[Any], levels: Sequence[Any], filter: Condition | None, *, totals: bool, mode: str
     ) -> CompiledCubeQuery:
         """Return a query to be run at any version, for `session.database.prepare.cube`; errors as `query`."""
-        if mode not in ("pandas", "arrow"):
-            raise InvalidQueryError([f"mode {mode!r}: use 'pandas' or 'arrow'."])
+        check_mode(mode, self.database.backend.name)
         return CompiledCubeQuery(self, compile_query(self, measures, levels, filter, totals, open=True), mode)
 
     def live(
@@ -203,10 +223,17 @@ class Cube:
         """
         compiled = compile_query(self, measures, levels, filter, totals)
         self.database.branch(branch)
-        live = LiveQuery(self, compiled, branch, on_change)
+        named = [self.measures[measure] if isinstance(measure, str) else measure for measure in measures]
+        live = LiveQuery(self, compiled, named, branch, on_change)
         with self._lock:
             self._live.add(live)
+        live.follow_measures()
         return live
+
+    def follow_measures(self) -> None:
+        """Let live queries go over to measures that have been redefined."""
+        for live in tuple(self._live):
+            live.follow_measures()
 
     def diff(
         self,
@@ -287,10 +314,14 @@ class Cube:
             self._held = {**self._held, provider: 1}
             return provider
 
-    def release(self, live: LiveQuery, providers: Sequence[AggregateProvider]) -> None:
-        """Give back the providers of a live query that closes."""
+    def forget(self, live: LiveQuery) -> None:
+        """Take notice that a live query has closed."""
         with self._lock:
             self._live.discard(live)
+
+    def release(self, providers: Sequence[AggregateProvider]) -> None:
+        """Give back providers that a live query has acquired."""
+        with self._lock:
             for provider in providers:
                 provider.live_queries -= 1
                 held = dict(self._held)

@@ -213,33 +213,31 @@ class AggregateProvider:
         integers, floats = _linear(layout.integers), _linear(layout.floats)
         added, counted = contribution.sums(floats, integers)
         after.integers[:, : len(integers)] += counted
-        broken = lost = None
-        if floats:
-            sums = after.floats[:, : len(floats)]
-            sums += added
-            if not self.backend.scalar(xp.isfinite(sums.sum())):
-                broken = ~xp.isfinite(sums).all(axis=1)
+        sums = after.floats[:, : len(floats)]
+        sums += added
+        emptied = after.integers == 0
+        # One wait for the device tells whether anything needs a second look.
+        unusual = self.backend.scalar(emptied.any() | ~xp.isfinite(sums.sum()))
+        broken = ~xp.isfinite(sums).all(axis=1) if unusual and floats else None
+        lost = None
         for primitive in self._extremes:
             entering, leaving = contribution.entering(primitive), contribution.leaving(primitive)
             held = before[primitive]
             after[primitive][:] = primitive.combine(self.backend, held, entering)
             gone = ~_beyond(primitive, held, leaving) & ~_reaches(primitive, entering, held)
             lost = gone if lost is None else lost | gone
-        self._clear_empty(after)
+        if unusual:
+            self._clear_empty(after, emptied)
         again = {}
         for primitives, marks in ((self._extremes, lost), (floats, broken)):
-            cells = xp.flatnonzero(marks & (after.rows > 0)) if marks is not None else ()
+            cells = (marks & (after.rows > 0)).nonzero()[0] if marks is not None else ()
             if len(cells):
                 again[tuple(primitives)] = cells
         return after, again
 
-    def _clear_empty(self, after: Numbers) -> None:
-        """Let cells without values hold exactly what they held before they had any."""
-        counts = [one for one in self._layout.integers if one.function == "count"]
-        emptied = after.integers == 0
-        if not self.backend.scalar(emptied.any()):
-            return
-        for counted in counts:
+    def _clear_empty(self, after: Numbers, emptied: Array) -> None:
+        """Let cells without values, where their count is `emptied`, hold exactly what they held before they had any."""
+        for counted in [one for one in self._layout.integers if one.function == "count"]:
             without = emptied[:, self._layout.column(counted)]
             for primitive in self._layout.primitives:
                 if primitive.identity == counted.identity and primitive != counted:

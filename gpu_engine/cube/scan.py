@@ -1,6 +1,6 @@
 """Scans: aggregates computed from the rows of a version, chunk by chunk.
 
-Floor 4. Chunks keep the working set in the processor's cache and bound what a scan takes beyond its result.
+Floor 4. Chunks, as large as the backend likes them, bound what a scan takes beyond its result.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ from gpu_engine.expression.condition import Condition
 from gpu_engine.expression.flat_rows import FlatRows, FlatView
 from gpu_engine.expression.join import Reference
 
-__all__ = ["CHUNK_ROWS", "add_rows", "level_sizes", "scan"]
-
-CHUNK_ROWS = 1 << 17
-"""Rows read at a time."""
+__all__ = ["add_rows", "level_sizes", "scan"]
 
 OnPlaces = Callable[[Addressing, Array, Array], None]
 
@@ -42,7 +39,7 @@ def scan(
     table = CellTable(backend, addressing_for(backend, level_sizes(levels)), layout)
     start = 0
     while start < version.row_count:
-        stop = min(version.row_count, start + max(CHUNK_ROWS, table.size if levels else 0))
+        stop = min(version.row_count, start + max(backend.chunk_rows, table.size if levels else 0))
         with backend.ignore_float_errors():
             rows, numbers = _chunk(view, start, stop, condition)
             table, places = add_rows(table, rows, levels)
@@ -84,8 +81,11 @@ def add_rows(table: CellTable, rows: FlatRows, levels: Sequence[Reference]) -> t
     places = place_rows(table.addressing, rows, levels)
     table.cover()
     for primitive in table.numbers.layout.primitives:
-        held = table.numbers[primitive]
-        held[:] = primitive.combine(backend, held, primitive.merge(backend, primitive.values(rows), places, table.size))
+        held, values = table.numbers[primitive], primitive.values(rows)
+        if levels:
+            held[:] = primitive.combine(backend, held, primitive.merge(backend, values, places, table.size))
+        elif len(rows):
+            held[:1] = primitive.combine(backend, held[:1], primitive.total(backend, values))
     return table, places
 
 

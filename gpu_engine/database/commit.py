@@ -34,6 +34,11 @@ class Moves:
     """(p + a,) int64 row numbers, to be read in the snapshot after."""
     paired: int
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the row numbers."""
+        return int(self.old.nbytes + self.new.nbytes)
+
     def __bool__(self) -> bool:
         return bool(len(self.old) or len(self.new))
 
@@ -145,13 +150,6 @@ class Commit:
         commit.publish(fresh(self.after))
         return commit
 
-    def _arrays(self, store: TableStore) -> list[Array]:
-        """Return all row numbers of a table that the commit keeps."""
-        change = self.changes.get(store)
-        arrays = [] if change is None else [change.updated_old, change.updated_new, change.added, change.removed]
-        found = dict(self._moves)  # readers may add to it meanwhile
-        return arrays + [rows for (root, _), moves in found.items() if root is store for rows in (moves.old, moves.new)]
-
     def _spoken_of(self) -> set[TableStore]:
         """Return the tables whose rows it moves, and those that point, through any joins, to a table it changes."""
         found = {*self.changes, *(root for root, _ in self._moves)}
@@ -187,8 +185,8 @@ class Commit:
     @property
     def nbytes(self) -> int:
         """Bytes of the row numbers that it keeps."""
-        stores = {*self.changes, *(root for root, _ in dict(self._moves))}
-        return sum(int(rows.nbytes) for store in stores for rows in self._arrays(store))
+        total = sum(change.nbytes for change in self.changes.values())
+        return total + sum(moves.nbytes for moves in list(self._moves.values()))
 
     def _find_moves(self, root: TableStore, joins: frozenset[Join], find: _Find) -> Moves:
         change, touched = self.changes.get(root), self._touched(root, joins, find)

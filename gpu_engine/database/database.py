@@ -9,26 +9,42 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from weakref import WeakSet
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.backend.shortage import named_shortage
+from gpu_engine.database.admission import admit
 from gpu_engine.database.branch import MASTER, Branch
 from gpu_engine.database.commit import Commit, StagedVersion, Version
+from gpu_engine.database.commit_log import (
+    NOTHING_NOTED,
+    Acknowledgement,
+    BranchCreated,
+    BranchDeleted,
+    CommitLog,
+    Committed,
+    MemoryOnly,
+    Notes,
+    TableCreated,
+    TableForgotten,
+    at_once,
+)
 from gpu_engine.database.draft import TableDraft
 from gpu_engine.database.follower import Follower, Observer
-from gpu_engine.database.integrity import check_commit, check_join_matches
+from gpu_engine.database.integrity import check_commit
 from gpu_engine.database.operation import Operation, clearings, merged
 from gpu_engine.database.report import CommitReport
 from gpu_engine.database.retention import Retention, RetentionPolicy
+from gpu_engine.database.source_notes import SourceNotes
 from gpu_engine.errors import (
     DuplicateNameError,
     EpochNotRetainedError,
-    InvalidJoinError,
     SessionClosedError,
     UnknownBranchError,
     UnknownTableError,
 )
-from gpu_engine.expression.join import Join, check_join
+from gpu_engine.expression.join import Join
 from gpu_engine.schema import Schema
 from gpu_engine.storage.table_store import TableStore
 
@@ -52,6 +68,10 @@ class Database:
         """Branches by name."""
         self.last_epoch = 0
         """The newest epoch of any branch: epochs are counted once for all."""
+        self.log: CommitLog = MemoryOnly()
+        """Where commits are written before they take effect."""
+        self.notes = SourceNotes()
+        """What sources have left with their transactions."""
         self.rolled_back_total = 0
         """Commits that failed and left nothing."""
         self._writer = threading.RLock()
@@ -64,7 +84,8 @@ class Database:
         self.observers: tuple[Observer, ...] = ()
         """Whoever is told of every transaction."""
         self._branch_numbers = 0
-        self._closed = False
+        self.closed = False
+        """Whether no more work is taken."""
 
     @property
     def head(self) -> Version:
@@ -85,18 +106,22 @@ class Database:
             if name in self.stores:
                 raise DuplicateNameError("table", name)
             store = TableStore(self.backend, name, schema)
-            self.joins[store] = []
             for branch in self.branches.values():
                 if branch.parent is not None:
                     store.create_branch(branch.number, 0)
+            acknowledge = self.log.append(TableCreated(store))
+            self.joins[store] = []
             self.stores = {**self.stores, name: store}
+        acknowledge()
         return store
 
     def forget_table(self, store: TableStore) -> None:
         """Remove a table that no join and no cube refers to yet."""
         with self.writing():
+            acknowledge = self.log.append(TableForgotten(store.name))
             self.stores = {name: other for name, other in self.stores.items() if other is not store}
             del self.joins[store]
+        acknowledge()
 
     def table(self, name: str) -> TableStore:
         """Return a table by name.
@@ -111,44 +136,6 @@ class Database:
         except KeyError:
             raise UnknownTableError(name, self.stores) from None
 
-    def create_join(
-        self, name: str, source: TableStore, target: TableStore, on: Mapping[str, str], *, optional: bool
-    ) -> Join:
-        """Let rows of `source` point to rows of `target`; rows that exist are pointed at once.
-
-        Raises
-        ------
-        InvalidJoinError
-            See `check_join`; also if the join would close a circle.
-        DuplicateNameError
-            If the source has a join or a column of that name.
-        MissingMatchError
-            If the join is mandatory and a row of the source has no match.
-        """
-        with self.writing():
-            if target not in self.joins:
-                raise InvalidJoinError(f"table {target.name!r} belongs to another session. Join tables of one session.")
-            check_join(source, target, on)
-            if name in source.columns or any(join.name == name for join in self.joins[source]):
-                raise DuplicateNameError(f"column or join of table {source.name!r}", name)
-            if source in self.reachable(target):
-                raise InvalidJoinError(f"join {name!r} would lead from {target.name!r} back to {source.name!r}.")
-            join = Join(name, source, target, on, optional=optional)
-            rows = slice(0, source.rows.row_count)
-            join.point(0, {column: source.rows.read(source.columns[column], rows) for column in on})
-            if not optional:
-                check_join_matches(join, [branch.head for branch in self.branches.values()])
-            self.joins[source] = [*self.joins[source], join]
-            self.join_count += 1
-        return join
-
-    def reachable(self, store: TableStore) -> set[TableStore]:
-        """Return the table and all tables that its joins lead to."""
-        found = {store}
-        for join in self.joins[store]:
-            found |= self.reachable(join.target)
-        return found
-
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def version(self, branch: str = MASTER, epoch: int | None = None) -> Version:
@@ -156,11 +143,12 @@ class Database:
 
         Raises
         ------
-        UnknownBranchError
-            If the branch does not exist.
+        SessionClosedError, UnknownBranchError
+            If the database is closed, or has no such branch.
         EpochNotRetainedError
             If the epoch lies ahead, or its rows are no longer kept.
         """
+        self.refuse_if_closed()
         found = self.branch(branch)
         head = found.head
         if epoch is None or epoch == head.epoch:
@@ -194,47 +182,46 @@ class Database:
         after: int,
         timeout: float | None = None,
         until: Callable[[], bool] = lambda: False,
-        branch: str = MASTER,
+        branch: str | None = MASTER,
     ) -> int:
-        """Wait until a branch's head is past epoch `after`, at most `timeout` seconds or until the database is closed.
+        """Wait until an epoch past `after`, at most `timeout` seconds or until the database is closed.
 
         Parameters
         ----------
         until : callable
             Ends the wait too once it returns True; it is asked whenever something happens, see `wake`.
+        branch : str or None
+            Whose epoch it is to be; None for any branch's.
 
         Returns
         -------
         int
-            The head's epoch, <= `after` only if the wait ended for another reason.
+            The newest epoch, <= `after` only if the wait ended for another reason.
         """
-        line = self.branch(branch)
+        line = None if branch is None else self.branch(branch)
+
+        def newest() -> int:
+            return self.last_epoch if line is None else line.head.epoch
+
         with self._committed:
-            self._committed.wait_for(lambda: line.head.epoch > after or self._closed or until(), timeout)
-        return line.head.epoch
+            self._committed.wait_for(lambda: newest() > after or self.closed or until(), timeout)
+            return newest()  # under the lock: a commit moves both, the newest epoch and its branch's head
 
     def wake(self) -> None:
         """Let everybody who waits for a commit ask its `until` again."""
         with self._committed:
             self._committed.notify_all()
 
-    @property
-    def closed(self) -> bool:
-        """Whether the database takes no more work."""
-        return self._closed
+    def refuse_if_closed(self) -> None:
+        """Raise SessionClosedError if the database is closed."""
+        if self.closed:
+            raise SessionClosedError
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
     def writing(self) -> AbstractContextManager[object]:
-        """Return the writer's lock, to be held by whoever changes structure or attaches a follower.
-
-        Raises
-        ------
-        SessionClosedError
-            If the database is closed.
-        """
-        if self._closed:
-            raise SessionClosedError
+        """Return the writer's lock, to change structure or attach a follower; errors as `refuse_if_closed`."""
+        self.refuse_if_closed()
         return self._writer
 
     def create_branch(self, name: str, parent: str = MASTER, epoch: int | None = None) -> Branch:
@@ -247,6 +234,8 @@ class Database:
         UnknownBranchError, EpochNotRetainedError
             As `version`.
         """
+        if epoch is not None:
+            self.log.keep(self.version(parent, epoch))
         with self.writing():
             if name in self.branches:
                 raise DuplicateNameError("branch", name)
@@ -256,16 +245,20 @@ class Database:
             for store in self.stores.values():
                 store.create_branch(branch.number, start.table(store).alive_count)
             self.hold(branch.head)
+            acknowledge = self.log.append(BranchCreated(branch))
             self.branches = {**self.branches, name: branch}
+        acknowledge()
         return branch
 
     def forget_branch(self, branch: Branch) -> None:
         """Remove a branch that nobody uses; what follows it ends, and its rows go with the next compaction."""
         with self.writing():
+            acknowledge = self.log.append(BranchDeleted(branch.name))
             self.branches = {name: line for name, line in self.branches.items() if line is not branch}
             for follower in self._followers.pop(branch.name, ()):
                 follower.end()
             self.retention.reconsider()
+        acknowledge()
 
     def followers(self, branch: str) -> tuple[Follower, ...]:
         """Return who follows a branch."""
@@ -309,27 +302,43 @@ class Database:
         for observer in self.observers:
             observer.renumber(store, new_of)
 
-    def commit(self, operations: Sequence[Operation], branch: str = MASTER) -> CommitReport:
-        """Apply operations to the head of a branch, all of them or none.
+    def commit(
+        self, operations: Sequence[Operation], branch: str = MASTER, notes: Notes = NOTHING_NOTED
+    ) -> CommitReport:
+        """Apply operations to the head of a branch, all of them or none, and return once the log acknowledges it.
 
         Raises
         ------
         UnknownBranchError
             If the branch does not exist.
+        LogFailedError
+            If the log fails while it makes the commit durable. Readers see the commit, a restart may not have it.
         EngineError
-            What an operation, a mandatory join or a follower raises; nothing has changed then.
+            What an operation, a mandatory join, a follower or the log raises; nothing has changed then.
         """
         with self.writing():
             line = self.branch(branch)
             before = line.head if line.head.epoch == self.last_epoch else self.hold(line.version(self.last_epoch))
             try:
-                with self.backend.ignore_float_errors():
-                    prepared = self._prepare(before, merged(list(operations)))
+                with named_shortage(self.backend, "the commit"), self.backend.ignore_float_errors():
+                    admit(self.backend, operations)
+                    applied = merged(list(operations))
+                    drafts, commit, derived = self._prepare(before, applied)
+                    acknowledge = self._log(line, Committed(commit.epoch, branch, commit, applied, drafts, notes))
             except BaseException:
                 self.rolled_back_total += 1
                 self.rolled_back(before.branch, operations)
                 raise
-            return self._publish(line, *prepared)
+            report = self._publish(line, drafts, commit, derived)
+            self.notes.take(notes)
+        acknowledge()
+        return report
+
+    def _log(self, line: Branch, event: Committed) -> Acknowledgement:
+        """Write a prepared commit to the log; one that changes nothing only for the notes that come with it."""
+        if not event.commit.changes:
+            event = replace(event, epoch=line.head.epoch)
+        return self.log.append(event) if event.commit.changes or event.notes else at_once
 
     def _prepare(
         self, before: Version, operations: list[Operation]
@@ -384,5 +393,5 @@ class Database:
     def close(self) -> None:
         """Refuse further work and wake whoever waits for a commit."""
         with self._writer:
-            self._closed = True
+            self.closed = True
         self.wake()

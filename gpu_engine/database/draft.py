@@ -65,20 +65,20 @@ class TableDraft:
 
         Returns
         -------
-        (n,) bool
+        (n,) bool, on the host
             Which of the keys exist. Nothing is changed unless all do.
         """
         given = {name: self.store.columns[name].ingest(column) for name, column in columns.items()}
-        rows = self._existing(self._lookup({name: given[name] for name in self.store.schema.keys}))
-        found = rows >= 0
-        if self._scalar(found.all()):
+        rows = self.rows_of(self._lookup({name: given[name] for name in self.store.schema.keys}))
+        found = self.store.backend.to_host(rows >= 0)
+        if found.all():
             self._upsert({**self._read(rows), **given})
         return found
 
     def drop_keys(self, columns: Mapping[str, pa.Array]) -> None:
         """End the rows with the given keys; keys that have no row are passed over."""
         keys = {name: self.store.columns[name].ingest(column) for name, column in columns.items()}
-        rows = self._existing(self._lookup(keys))
+        rows = self.rows_of(self._lookup(keys))
         self.drop(self._xp.unique(rows[rows >= 0]))
 
     def drop(self, rows: Array) -> None:
@@ -128,23 +128,25 @@ class TableDraft:
 
     def rows_of(self, entities: Array) -> Array:
         """Return (n,) int64: the row of each of (n,) entities after the operations so far, -1 for none."""
-        return self._existing(entities)
+        return self._existing(entities, self.base.newest(entities))
 
     # -- the outcome ------------------------------------------------------------------------------------------------
 
     def change(self) -> TableChange:
         """Return which rows begin and end. Rows that end up as they were neither begin nor end."""
         xp = self._xp
-        staged = xp.arange(self._first, self._end)
-        alive = staged[self._staged_alive]
-        stillborn = staged[~self._staged_alive]
-        nothing = staged[:0]
+        alive = self._staged()
+        nothing = stillborn = alive[:0]
+        if self._revised:
+            stillborn = self._first + xp.flatnonzero(~self._staged_alive)
         if self.store.entities is None or not len(alive):
             return TableChange(nothing, nothing, alive, self._dropped, stillborn, self._end)
         before = self._previous(alive)
         paired = before >= 0
         paired &= self.base.alive(xp.maximum(before, 0))
-        old, new, added = before[paired], alive[paired], alive[~paired]
+        places = xp.flatnonzero(paired)
+        old, new = before[places], alive[places]
+        added = nothing if len(new) == len(alive) else alive[~paired]
         removed = self._dropped
         if self._revised:
             same = self._same(self._read(old), self._read(new))
@@ -167,7 +169,7 @@ class TableDraft:
 
     def _upsert(self, values: dict[str, Values]) -> None:
         if self.store.entities is None:
-            self._stage(values, None)
+            self._stage(values, None, None)
             return
         parts = self.store.entities.parts([values[name] for name in self.store.schema.keys])
         entities = self.store.entities.insert(parts)
@@ -176,8 +178,9 @@ class TableDraft:
         if places is not None:
             entities = entities[places]
             values = {name: column.take(places) for name, column in values.items()}
-        old = self._existing(entities)
-        known = self._xp.flatnonzero(old >= 0)
+        previous = self.base.newest(entities)
+        old = self._existing(entities, previous)
+        known = (old >= 0).nonzero()[0]
         if len(known):
             unchanged = self._unchanged(old[known], known, values)
             if len(unchanged):
@@ -185,13 +188,13 @@ class TableDraft:
                 changed = self._xp.ones(len(entities), dtype="bool")
                 changed[unchanged] = False
                 places = self._xp.flatnonzero(changed)
-                entities, old = entities[places], old[places]
+                entities, previous, old = entities[places], previous[places], old[places]
                 values = {name: column.take(places) for name, column in values.items()}
-            superseded = old[old >= self._first]
-            if len(superseded):
-                self._revised = True
+            if len(self._staged_alive):
+                superseded = old[old >= self._first]
+                self._revised |= bool(len(superseded))
                 self._staged_alive[superseded - self._first] = False
-        self._stage(values, entities)
+        self._stage(values, entities, previous)
 
     def _unchanged(self, old: Array, places: Array, values: Mapping[str, Values]) -> Array:
         """Return those of (n,) places whose values are equal to those of the (n,) old rows.
@@ -202,16 +205,15 @@ class TableDraft:
             if column.name in self.store.schema.keys:
                 continue
             same = column.same(self.base.read(column, old), values[column.name].take(places))
-            if not self._scalar(same.all()):
-                kept = self._xp.flatnonzero(same)
+            kept = self._xp.flatnonzero(same)
+            if len(kept) < len(old):
                 old, places = old[kept], places[kept]
             if not len(places):
                 break
         return places
 
-    def _stage(self, values: Mapping[str, Values], entities: Array | None) -> None:
+    def _stage(self, values: Mapping[str, Values], entities: Array | None, previous: Array | None) -> None:
         start = self._end
-        previous = None if entities is None else self.base.newest(entities)
         columns = {self.store.columns[name]: column for name, column in values.items()}
         self._end = self.base.rows.stage(start, columns, entities, previous, self.base.branch)
         for join in self._joins:
@@ -236,14 +238,12 @@ class TableDraft:
         self.store.ensure_entities()
         return entities
 
-    def _existing(self, entities: Array) -> Array:
-        """Return (n,) int64: the row alive in the draft for each entity, -1 for none."""
-        rows = self.base.rows_of(entities)
+    def _existing(self, entities: Array, newest: Array) -> Array:
+        """Return (n,) int64: the row alive in the draft for each entity, -1 for none; `newest` is the base's."""
+        rows = self.base.alive_or_none(newest)
         if len(self._dropped):
             rows[self._xp.isin(rows, self._dropped)] = -1
-        if not len(self._staged_alive):
-            return rows
-        staged = self._first + self._xp.flatnonzero(self._staged_alive)
+        staged = self._staged()
         if not len(staged):
             return rows
         owners = self.base.entities_of(staged)
@@ -256,8 +256,13 @@ class TableDraft:
         """Return the rows of the base that the operations so far have ended or replaced."""
         if self.store.entities is None or not len(self._staged_alive):
             return self._dropped
-        staged = self._first + self._xp.flatnonzero(self._staged_alive)
-        return self._xp.union1d(self._dropped, self._previous(staged))
+        return self._xp.union1d(self._dropped, self._previous(self._staged()))
+
+    def _staged(self) -> Array:
+        """Return (n,) int64: the rows added by operations that are still alive, ascending."""
+        if self._revised:
+            return self._first + self._xp.flatnonzero(self._staged_alive)
+        return self._xp.arange(self._first, self._end)
 
     def _read(self, rows: Array) -> dict[str, Values]:
         return {name: self.base.read(column, rows) for name, column in self.store.columns.items()}

@@ -69,7 +69,7 @@ class Update:
 
     def apply(self, draft: TableDraft, snapshot: Snapshot) -> None:
         """Change the rows, or refuse with InvalidRowError if a key has none."""
-        found = self.store.backend.to_host(draft.update(self.columns))
+        found = draft.update(self.columns)
         if not found.all():
             row = int((~found).argmax())
             key = {name: self.columns[name][row].as_py() for name in self.store.schema.keys}
@@ -165,6 +165,9 @@ def _concatenated(run: list[Upsert]) -> Upsert:
 
 
 def _one_array(arrays: list[pa.Array]) -> pa.Array:
-    if any(pa.types.is_dictionary(array.type) for array in arrays):
+    coded = [pa.types.is_dictionary(array.type) for array in arrays]
+    if all(coded) and len({array.type for array in arrays}) == 1:
+        return pa.chunked_array(arrays).unify_dictionaries().combine_chunks()
+    if any(coded):
         arrays = [array.cast(pa.string()) for array in arrays]
     return pa.concat_arrays(arrays)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.branch import MASTER
 from gpu_engine.database.commit import Version
+from gpu_engine.database.commit_log import Pinned, Unpinned
 from gpu_engine.errors import EpochNotRetainedError, InvalidModelError, SessionClosedError
 from gpu_engine.storage.compaction import Compaction
 from gpu_engine.storage.epoch_counts import EpochCounts
@@ -131,18 +132,31 @@ class Retention:
 
     def pin(self, branch: str = MASTER, epoch: int | None = None) -> Pin:
         """Keep an epoch readable, by default the head; errors as `Database.version`."""
+        if epoch is not None:
+            self._database.log.keep(self._database.version(branch, epoch))
         with self._database.writing():
             version = self._database.version(branch, epoch)
+            acknowledge = self._database.log.append(Pinned(branch, version.epoch))
             self._pins[branch, version.epoch] += 1
+        acknowledge()
         return Pin(self, branch, version.epoch)
 
     def unpin(self, branch: str, epoch: int) -> None:
         """Take one pin back."""
         with suppress(SessionClosedError), self._database.writing():
+            self._database.log.append(Unpinned(branch, epoch))
             self._pins[branch, epoch] -= 1
             if not self._pins[branch, epoch]:
                 del self._pins[branch, epoch]
             self.reconsider()
+
+    def restore(self, oldest_epoch: int, pins: Iterable[tuple[str, int]]) -> None:
+        """Go on from what another process left: its pins, and the epoch from which on all is there."""
+        self.oldest_epoch, self._pins = oldest_epoch, Counter(pins)
+
+    def restored_pin(self, branch: str, epoch: int) -> Pin:
+        """Return the pin of an epoch that is pinned already, so that it can be released."""
+        return Pin(self, branch, epoch)
 
     @property
     def pins(self) -> list[tuple[str, int]]:

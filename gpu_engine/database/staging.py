@@ -112,19 +112,21 @@ def arrow_batches_to_columns(table: str, schema: Schema, rows: pa.Table) -> dict
     InvalidRowError, TypeMismatchError
         As `rows_to_columns`.
     """
-    given = dict(zip(rows.column_names, rows.columns, strict=True))
+    batches = rows.to_batches()
+    parts = batches[0].columns if len(batches) == 1 else map(_combined, rows.columns)
+    given = dict(zip(rows.column_names, parts, strict=True))
     for name in given:
         if name not in schema.types:
             raise UnknownColumnError(name, schema.types, f"table {table!r}")
     columns = {}
     for name, data_type in schema.types.items():
-        where = _where(table, name)
-        chunks = given.get(name)
-        if chunks is not None:
-            array = chunks.chunk(0) if chunks.num_chunks == 1 else _combined(chunks)
-            columns[name] = conform(array, data_type, where)
-        else:
-            columns[name] = pa.repeat(arrow_scalar(schema.default(name), data_type, where), rows.num_rows)
+        array = given.get(name)
+        if array is None:
+            default = arrow_scalar(schema.default(name), data_type, _where(table, name))
+            columns[name] = pa.repeat(default, rows.num_rows)
+            continue
+        fits = array.type == data_type.arrow and data_type.width is None
+        columns[name] = array if fits else conform(array, data_type, _where(table, name))
     _refuse_null_keys(table, schema, columns)
     return columns
 

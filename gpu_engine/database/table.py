@@ -1,35 +1,29 @@
-"""Tables as users hold them: append, load, change, drop, join, look.
+"""Tables as users hold them: fill, change, drop, join, look.
 
-Floor 3. A table turns what it is given into operations and hands them to the transaction at hand. Files are read by
-whoever the session names as reader: this floor knows no file format.
+Floor 3. A table turns what it is given into operations and hands them to the transaction at hand. How rows come in is
+in `filling`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from gpu_engine.backend.array_backend import Array
+from gpu_engine.backend.shortage import named_shortage
+from gpu_engine.database.commit import Version
 from gpu_engine.database.database import Database
-from gpu_engine.database.operation import DropKeys, DropPartition, DropWhere, Operation, Truncate, Update, Upsert
+from gpu_engine.database.filling import FillableTable
+from gpu_engine.database.joining import create_join
+from gpu_engine.database.operation import DropKeys, DropPartition, DropWhere, Truncate, Update
+from gpu_engine.database.reader import Reader
 from gpu_engine.database.report import CommitReport
 from gpu_engine.database.resolve import bound_condition
-from gpu_engine.database.staging import (
-    arrow_batches_to_columns,
-    keys_to_columns,
-    partial_rows_to_columns,
-    rows_to_columns,
-)
+from gpu_engine.database.staging import keys_to_columns, partial_rows_to_columns
 from gpu_engine.database.transaction import Transactions
-from gpu_engine.errors import (
-    BadFileError,
-    EngineError,
-    InvalidModelError,
-    InvalidQueryError,
-    InvalidRowError,
-    UnknownColumnError,
-)
+from gpu_engine.errors import InvalidQueryError, UnknownColumnError
 from gpu_engine.expression.condition import Condition
 from gpu_engine.expression.expression import Field
 from gpu_engine.expression.flat_rows import FlatView
@@ -40,36 +34,20 @@ from gpu_engine.storage.table_store import TableStore
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FileReader", "Table"]
+__all__ = ["Table"]
 
 
-class FileReader(Protocol):
-    """Reads files on behalf of a table."""
-
-    def read(self, types: Mapping[str, DataType], path: str, file_format: str) -> Iterator[tuple[str, pa.Table]]:
-        """Yield name and rows of each file that `path` (a file, folder or glob) means.
-
-        Columns named in `types` come in those types; `file_format` is csv or parquet. Raises BadFileError.
-        """
-        ...
-
-
-class Table:
+class Table(FillableTable):
     """A table of a session. Every method may be called from any thread."""
 
-    def __init__(self, store: TableStore, database: Database, transactions: Transactions, reader: FileReader) -> None:
-        self.store = store
-        self._database, self._transactions, self._reader = database, transactions, reader
+    def __init__(self, store: TableStore, database: Database, transactions: Transactions, reader: Reader) -> None:
+        super().__init__(store, transactions, reader)
+        self._database = database
 
     def __repr__(self) -> str:
-        return f"Table({self.name!r}, {len(self)} rows)"
+        return f"Table({self.name!r}, {self._database.head.table(self.store).alive_count} rows)"
 
     # -- what it is -------------------------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The table's name."""
-        return self.store.name
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -127,23 +105,53 @@ class Table:
         Raises
         ------
         InvalidJoinError, DuplicateNameError, MissingMatchError, UnknownColumnError
-            See `Database.create_join`. Nothing has changed then.
+            See `joining.create_join`. Nothing has changed then.
         """
         if on is None:
             on = {key: key for key in target.keys}
         for ours in on:
             self[ours]
-        return self._database.create_join(name or target.name, self.store, target.store, on, optional=optional)
+        return create_join(self._database, name or target.name, self.store, target.store, on, optional=optional)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return self._database.head.table(self.store).alive_count
+        return self._database.version().table(self.store).alive_count
 
     def to_arrow(self, limit: int | None = None) -> pa.Table:
-        """Return the rows alive at the head, oldest first, at most `limit` of them."""
-        version = self._database.head.table(self.store)
-        return pa.Table.from_batches([version.to_arrow(version.alive_rows()[:limit])])
+        """Return the rows alive at the head, oldest first, at most `limit` of them.
+
+        The schema's metadata tells branch and epoch.
+
+        Raises
+        ------
+        SessionClosedError
+            If the session is closed; so do all that read.
+        """
+        version = self._database.version()
+        return self._stamped(version, version.table(self.store).alive_rows()[:limit])
+
+    def to_cudf(self) -> Any:
+        """Return the rows alive at the head as a `cudf.DataFrame`; do not write to it.
+
+        While no row has ended, numbers and timestamps are the table's own buffers, without a copy; they stay as they
+        are whatever is committed later. Texts are made from their codes, dates widened to seconds.
+
+        Raises
+        ------
+        NeedsGpuError
+            If the session does not work on a GPU.
+        MemoryShortageError
+            If the device has no room for the texts and the rows that have to be gathered.
+        """
+        backend = self._database.backend
+        version = self._database.version().table(self.store)
+        with named_shortage(backend, f"the frame of table {self.name!r}"):
+            rows = slice(0, version.row_count) if version.alive_count == version.row_count else version.alive_rows()
+            columns = self.store.columns.items()
+            return backend.to_frame(
+                {name: column.where_it_lies(version.read(column, rows)) for name, column in columns}
+            )
 
     def head(self, n: int = 5) -> pd.DataFrame:
         """Return the first `n` rows, indexed by the key if there is one."""
@@ -151,27 +159,6 @@ class Table:
         return frame.set_index(list(self.keys)) if self.keys else frame
 
     # -- writing ----------------------------------------------------------------------------------------------------
-
-    def append(self, *rows: Any) -> CommitReport | None:
-        """Add rows, or update those whose key exists, as one commit.
-
-        Parameters
-        ----------
-        *rows : tuples in column order, or mappings by column name (a column left out takes its default)
-
-        Returns
-        -------
-        CommitReport or None
-            None inside a transaction.
-
-        Raises
-        ------
-        InvalidRowError, UnknownColumnError, TypeMismatchError
-            If a row does not fit; none of the rows is kept.
-        MissingMatchError
-            If a mandatory join would be left without a match.
-        """
-        return self._submit(Upsert(self.store, rows_to_columns(self.name, self.store.schema, rows)))
 
     def update(self, rows: Iterable[Mapping[str, Any]]) -> CommitReport | None:
         """Change some columns of existing rows: each mapping gives the keys and the columns to change.
@@ -236,88 +223,11 @@ class Table:
             If the condition does not fit the table.
         """
         bound = bound_condition(self._database, self.store, condition)
-        snapshot = self._database.head
-        version = snapshot.table(self.store)
-        rows = version.alive_rows()
-        rows = rows[bound.mask(FlatView(snapshot, self.store).rows(rows))]
-        return pa.Table.from_batches([version.to_arrow(rows[:limit])])
+        version = self._database.version()
+        rows = version.table(self.store).alive_rows()
+        rows = rows[bound.mask(FlatView(version, self.store).rows(rows))]
+        return self._stamped(version, rows[:limit])
 
-    # -- loading ----------------------------------------------------------------------------------------------------
-
-    def load_arrow(self, rows: pa.Table | pa.RecordBatch | Sequence[pa.RecordBatch]) -> CommitReport | None:
-        """Add or update rows from Arrow; columns go by name, a missing one takes its default.
-
-        Raises
-        ------
-        InvalidRowError, UnknownColumnError, TypeMismatchError, MissingMatchError
-            As `append`.
-        """
-        if isinstance(rows, pa.RecordBatch):
-            rows = [rows]
-        if not isinstance(rows, pa.Table):
-            rows = pa.Table.from_batches(list(rows))
-        return self._submit(Upsert(self.store, arrow_batches_to_columns(self.name, self.store.schema, rows)))
-
-    def load_pandas(self, frame: pd.DataFrame) -> CommitReport | None:
-        """Add or update rows from a DataFrame; NaN and NaT count as null, a named index gives columns too."""
-        named = [name for name in frame.index.names if name is not None]
-        rows = pa.Table.from_pandas(frame.reset_index() if named else frame, preserve_index=False)
-        return self.load_arrow(rows)
-
-    def load_csv(self, path: Any) -> CommitReport | None:
-        """Add or update rows from a CSV file, a folder of them or a glob, as one commit.
-
-        Raises
-        ------
-        BadFileError
-            If a file is missing, empty or broken, or a value does not fit; it names file, line, column and value.
-            Nothing of the load is kept.
-        """
-        return self.load_files(path, "csv")
-
-    def load_parquet(self, path: Any) -> CommitReport | None:
-        """Add or update rows from a Parquet file, a folder of them or a glob, as one commit; errors as `load_csv`."""
-        return self.load_files(path, "parquet")
-
-    def load(self, source: Any) -> CommitReport | None:
-        """Add or update rows from whatever holds rows: Arrow, pandas, a file's path, rows themselves.
-
-        Raises
-        ------
-        InvalidModelError
-            If the source is none of those.
-        """
-        if isinstance(source, pa.Table | pa.RecordBatch):
-            return self.load_arrow(source)
-        if hasattr(source, "reset_index"):
-            return self.load_pandas(source)
-        if hasattr(source, "__arrow_c_stream__"):
-            return self.load_arrow(pa.table(source))
-        if isinstance(source, str) or hasattr(source, "__fspath__"):
-            path = str(source)
-            return self.load_parquet(path) if path.endswith((".parquet", ".pq")) else self.load_csv(path)
-        if isinstance(source, Iterable):
-            rows = list(source)
-            if rows and isinstance(rows[0], pa.RecordBatch):
-                return self.load_arrow(rows)
-            return self.append(*rows)
-        raise InvalidModelError(
-            f"table {self.name!r} cannot load a {type(source).__name__}. Give Arrow, pandas, a path, or rows."
-        )
-
-    def load_files(self, path: Any, file_format: str, skip: int = 0) -> CommitReport | None:
-        """Add or update rows from files, but for the first `skip` of all their rows; errors as `load_csv`."""
-        operations: list[Operation] = []
-        for file, rows in self._reader.read(self.types, str(path), file_format):
-            wanted, skip = rows.slice(skip), max(0, skip - rows.num_rows)
-            try:
-                columns = arrow_batches_to_columns(self.name, self.store.schema, wanted)
-            except EngineError as error:
-                raise BadFileError(file, str(error)) from error
-            operations.append(Upsert(self.store, columns))
-        return self._transactions.submit(*operations)
-
-    def _submit(self, *operations: Operation) -> CommitReport | None:
-        if not operations:
-            raise InvalidRowError(self.name, 0, "there are no rows.")
-        return self._transactions.submit(*operations)
+    def _stamped(self, version: Version, rows: Array) -> pa.Table:
+        found = pa.Table.from_batches([version.table(self.store).to_arrow(rows)])
+        return found.replace_schema_metadata({"branch": version.branch, "epoch": str(version.epoch)})

@@ -7,10 +7,12 @@ inside a block of the same thread join the outer one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from gpu_engine.database.branch import MASTER
+from gpu_engine.database.commit_log import Notes
 from gpu_engine.database.database import Database
 from gpu_engine.database.operation import Operation
 from gpu_engine.database.report import CommitReport
@@ -25,6 +27,10 @@ class Transaction:
     def __init__(self, branch: str) -> None:
         self.branch = branch
         self.operations: list[Operation] = []
+        self.positions: dict[str, Any] = {}
+        """Source -> its position after the rows of the transaction, any JSON value; kept with the rows."""
+        self.dead_letters: list[Mapping[str, Any]] = []
+        """Records that could not become rows, as JSON objects; kept with the rows."""
         self.report: CommitReport | None = None
         """What the commit did; None until the outermost block has ended, and for ever if it was rolled back."""
 
@@ -36,7 +42,9 @@ class Transactions:
         self._database = database
         self._open = threading.local()
 
-    def submit(self, *operations: Operation, branch: str = MASTER) -> CommitReport | None:
+    def submit(
+        self, *operations: Operation, branch: str = MASTER, dead_letters: Sequence[Mapping[str, Any]] = ()
+    ) -> CommitReport | None:
         """Add operations to the thread's open transaction, or commit them as one of their own on a branch.
 
         Returns
@@ -46,8 +54,9 @@ class Transactions:
         """
         transaction: Transaction | None = getattr(self._open, "transaction", None)
         if transaction is None:
-            return self._database.commit(operations, branch)
+            return self._database.commit(operations, branch, Notes(dead_letters=tuple(dead_letters)))
         transaction.operations += operations
+        transaction.dead_letters += dead_letters
         return None
 
     @contextmanager
@@ -74,11 +83,12 @@ class Transactions:
         if outer is not None:
             if outer.branch != branch:
                 raise BranchMismatchError(outer.branch, branch)
-            written = len(outer.operations)
+            written, buried, positions = len(outer.operations), len(outer.dead_letters), dict(outer.positions)
             try:
                 yield outer
             except BaseException:
-                del outer.operations[written:]
+                del outer.operations[written:], outer.dead_letters[buried:]
+                outer.positions = positions
                 raise
             return
         transaction = self._open.transaction = Transaction(branch)
@@ -89,4 +99,5 @@ class Transactions:
             raise
         finally:
             self._open.transaction = None
-        transaction.report = self._database.commit(transaction.operations, transaction.branch)
+        notes = Notes(transaction.positions, tuple(transaction.dead_letters))
+        transaction.report = self._database.commit(transaction.operations, transaction.branch, notes)

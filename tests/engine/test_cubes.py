@@ -290,7 +290,7 @@ class TestAnswers:
         assert answer.to_pylist()[2] == {"t.__depth__": "a", "n": "b", "measure.n": 1, "__depth__": 2}
 
     def test_another_mode_is_refused(self, shop: Shop) -> None:
-        with pytest.raises(ge.errors.InvalidQueryError, match=r"'polars'.*'pandas' or 'arrow'"):
+        with pytest.raises(ge.errors.InvalidQueryError, match=r"'polars'.*'pandas', 'arrow', 'cudf' or 'arrays'"):
             shop.cube.query("Revenue", mode="polars")
 
 

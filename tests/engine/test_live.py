@@ -320,11 +320,3 @@ class TestProvidersOfLiveQueries:
         shop.cube.create_provider(["color"], ["Revenue"])
         live.close()
         assert len(shop.session.statistics().providers["sales"]) == 1
-
-    def test_follow_a_measure_that_is_redefined_no_further(self, shop: Shop) -> None:
-        live = shop.cube.live("Revenue")
-        shop.cube.measures["Revenue"] = ge.agg.sum(shop.sales["quantity"])
-        shop.sales.append(("2024-01-01", "P1", 1))
-        (change,), _ = live.changes_since(2)
-        assert told(change, 0)[1] == {(): 255.0}
-        assert cells(shop.cube, "Revenue") == {(): 61}

@@ -283,7 +283,7 @@ class TestCube:
             prepare.cube(cube, "quantity.SUM")
         with pytest.raises(ge.errors.InvalidQueryError, match="a cube is filtered by its levels only"):
             prepare.cube(cube, "qty.SUM", [], ge.field("price") == ge.param("price"))
-        with pytest.raises(ge.errors.InvalidQueryError, match="use 'pandas' or 'arrow'"):
+        with pytest.raises(ge.errors.InvalidQueryError, match="use 'pandas', 'arrow', 'cudf' or 'arrays'"):
             prepare.cube(cube, "qty.SUM", mode="numpy")
 
 

@@ -66,6 +66,38 @@ def test_takes_no_work_once_closed(shop: Shop, work: Callable[[Shop], object]) -
     assert caught.value.code == "session_closed"
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda shop, runner, live: len(shop.sales),
+        lambda shop, runner, live: shop.sales.head(),
+        lambda shop, runner, live: shop.sales.to_arrow(),
+        lambda shop, runner, live: shop.sales.where(shop.sales["quantity"] > 10),
+        lambda shop, runner, live: shop.cube.query("Revenue"),
+        lambda shop, runner, live: shop.cube.query("Revenue", epoch=1),
+        lambda shop, runner, live: shop.cube.hierarchies["color"].members(),
+        lambda shop, runner, live: shop.session.database.version(),
+        lambda shop, runner, live: shop.session.database.prepare.list("sales").run(runner),
+        lambda shop, runner, live: runner.list("sales"),
+        lambda shop, runner, live: runner.get("products", "P1"),
+        lambda shop, runner, live: runner.distinct("products", "color"),
+        lambda shop, runner, live: runner.statistics("sales"),
+        lambda shop, runner, live: live.result(),
+        lambda shop, runner, live: live.changes_since(None),
+        lambda shop, runner, live: live.changes_since(2),
+        lambda shop, runner, live: shop.session.pin(),
+        lambda shop, runner, live: shop.session.diff(("master", 1), ("master", 2)),
+    ],
+)
+def test_answers_nothing_once_closed(shop: Shop, read: Callable[[Shop, ge.QueryRunner, ge.LiveQuery], object]) -> None:
+    runner, live = shop.session.database.version(), shop.cube.live("Revenue")
+    shop.session.close()
+    with pytest.raises(ge.errors.SessionClosedError):
+        read(shop, runner, live)
+    assert repr(shop.sales) == "Table('sales', 3 rows)"
+    assert shop.session.statistics().tables["sales"].rows == 3
+
+
 def test_refuses_a_transaction_once_closed(shop: Shop) -> None:
     shop.session.close()
     with pytest.raises(ge.errors.SessionClosedError), shop.session.start_transaction():
