@@ -203,6 +203,17 @@ def test_positions_and_dead_letters_come_back(start: Start) -> None:
         session.data_directory.checkpoint()
 
 
+def test_a_position_that_cannot_be_kept_fails_its_transaction(start: Start) -> None:
+    session = start()
+    table = session.create_table("sales", {"Id": ge.LONG}, keys=["Id"])
+    with pytest.raises(ge.errors.InvalidModelError, match="JSON"), session.start_transaction() as transaction:
+        table.append((1,))
+        transaction.positions["source"] = object()
+    assert (session.epoch, session.positions) == (0, {})
+    table.append((2,))
+    assert ids(start().tables["sales"]) == [2]
+
+
 def test_what_a_rolled_back_transaction_notes_is_forgotten(start: Start) -> None:
     session = start()
     table = session.create_table("sales", {"Id": ge.LONG}, keys=["Id"])

@@ -77,9 +77,10 @@ class TestFailing:
 
 class TestResuming:
     def test_tells_what_came_after_the_epoch_and_no_initial_view(self, session: ge.Session, trades: ge.Table) -> None:
-        _, first = follow(session)
+        following, first = follow(session)
         commit(trades, 5)
         trades.drop(keys=[2])
+        caught_up(session, following)
         for epoch in range(session.epoch + 1):
             known = known_at(first, epoch) if epoch else {}
             registration, recorder = follow(session, listener=Recorder(known), from_epoch=epoch)
