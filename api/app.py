@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 import gpu_engine as ge
 from api.branches import branch_routes
 from api.cubes import cube_routes
+from api.dead_letters import dead_letter_routes
 from api.errors import answer
 from api.hub import Hub
 from api.live import SOCKET_OPTIONS, live_routes
@@ -62,6 +63,7 @@ def create_app(session: ge.Session) -> Flask:
         branch_routes(),
         cube_routes(),
         table_routes(),
+        dead_letter_routes(),
         read_routes(),
         transaction_routes(),
         version_routes(),

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import gpu_engine as ge
 from api.batch import SUMMARY, BatchError, BatchOptions, run_batch
 from api.data_directory import add_commands, add_options, session_settings
+from api.dead_letter_commands import ServiceError, add_dead_letter_commands
 from api.doctor import diagnosis
 from api.errors import RequestError
 from api.progress import ProgressLine
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
         return status
-    except (CommandError, BatchError, RequestError, ge.errors.EngineError) as error:
+    except (CommandError, BatchError, RequestError, ServiceError, ge.errors.EngineError) as error:
         print(f"gpu-engine: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("--since", type=int, metavar="EPOCH", help="write only the cells that differ from that epoch")
     batch.add_argument("--no-audit", action="store_true", help="do not compute the providers anew from the rows")
     batch.set_defaults(run=_batch)
+    add_dead_letter_commands(commands)
     doctor = commands.add_parser("doctor", help="say step by step whether a GPU works here; status 0 if one does")
     doctor.set_defaults(run=_doctor)
     for command in (serve, demo, batch):

@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from gpu_engine.database.filling import check_on_error
 from gpu_engine.database.table import Table
-from gpu_engine.errors import InvalidModelError
-from gpu_engine.file_ledger import FIRST_ROWS, loaded_as, stamps
-from gpu_engine.loading import FileFormat, Files, Watch, find_files, infer_types
+from gpu_engine.errors import BadFileError, InvalidModelError
+from gpu_engine.file_intake import FileIntake
+from gpu_engine.file_ledger import FIRST_ROWS
+from gpu_engine.loading import FileFormat, Files, Watch, infer_types, present_files
 from gpu_engine.schema import DataType, type_of_arrow
 from gpu_engine.supervisor import Supervisor
 from gpu_engine.table_catalog import TableCatalog
@@ -68,42 +69,44 @@ class FirstLoads:
         known = {} if stored is None else dict(stored.types)
         types = {**known, **infer_types(path, file_format, {**known, **(table.types or {})})}
         with self._new(name, types, table) as made:
-            watch = (
-                Watch(
-                    made,
-                    path,
-                    file_format,
-                    self._supervisor,
-                    self._tables.noting,
-                    polling=source.polling,
-                    on_error=source.on_error,
-                )
-                if source.watch
-                else None
-            )
-            if stored is not None:
-                self._load_missing(made, source)
-            elif source.sample is not None:
-                self._files.load_sample(made, path, file_format, source.sample)
-            elif watch is None or watch.has_files:
-                with self._tables.noting(stamps(name, find_files(path, file_format))):
-                    made.load_files(path, file_format, on_error=source.on_error)
-            if watch is not None:
-                watch.start()
-                self.watches.append(watch)
+            noted = {} if stored is None else self._tables.positions
+            intake = FileIntake(made, file_format, source.on_error, self._tables.noting, noted)
+            if not source.watch:
+                self._load(made, source, intake, found=stored is not None)
+                return made
+            watch = Watch(intake, made, path, file_format, self._supervisor, source.polling)
+            if source.sample is None:
+                watch.load_present()
+            else:
+                watch.skip(present_files(path, file_format))
+                if stored is None:
+                    self._files.load_sample(made, path, file_format, source.sample)
+            watch.start()
+            self.watches.append(watch)
         return made
 
-    def _load_missing(self, table: Table, source: FileRequest) -> None:
-        """Load what has come or changed since the table of the data directory was written; a sample is complete."""
-        component = f"files of table {table.name!r}"
-        for file in [] if source.sample is not None else find_files(source.path, source.file_format):
-            state = loaded_as(self._tables.positions, table.name, file)
-            if state is False and not table.keys:
-                changed = f"{file} has changed since it was loaded, and the table has no key to update rows by."
-                self._supervisor.report(component, InvalidModelError(f"{changed} It is not loaded again."))
-            elif not state:
-                with self._tables.noting(stamps(table.name, [file])):
-                    table.load_files(file, source.file_format, on_error=source.on_error)
+    def _load(self, table: Table, source: FileRequest, intake: FileIntake, *, found: bool) -> None:
+        """Load files once; of a table that was found in the data directory, what has come or changed since."""
+        if source.sample is not None:
+            if not found:
+                self._files.load_sample(table, source.path, source.file_format, source.sample)
+            return  # a sample that was found is complete
+        if not self._tables.durable:
+            table.load_files(source.path, source.file_format, on_error=source.on_error)
+            return
+        present = present_files(source.path, source.file_format)
+        if not found and not present:
+            raise BadFileError(source.path, f"no {source.file_format} file is there. Check the folder or the pattern.")
+        wanted = []
+        for file in intake.missing(present):
+            try:
+                intake.check(file)
+            except InvalidModelError as error:
+                self._supervisor.report(f"files of table {table.name!r}: {file.name}", error)
+            else:
+                wanted.append(file)
+        for file in intake.load(wanted):
+            raise BadFileError(str(file), "it has changed while it was read. Load it again once it is written.")
 
     def from_arrow(self, table: TableRequest, rows: pa.Table | pa.RecordBatch) -> Table:
         """Return a table with Arrow rows; errors as `Session.read_arrow`."""

@@ -89,6 +89,7 @@ class KafkaLoad:
         self._component = f"kafka topic {self.topic!r}, group {self.group_id!r}"
         self._applying = threading.Lock()
         self._paused = False
+        self._unkept: BaseException | None = None
         self._reported: BaseException | None = None
         self._batches_total = self._dead_letters_total = 0
         try:
@@ -116,6 +117,8 @@ class KafkaLoad:
 
     def stop(self) -> None:
         """Commit nothing more and leave the group; a commit under way is finished. Calling it again does nothing."""
+        self._task.request_stop()
+        self._source.request_close()
         self._task.stop()
         if self._reported is not None:
             self._supervisor.clear(self._component)
@@ -151,7 +154,7 @@ class KafkaLoad:
             raise KafkaError(self.topic, error.reason) from error
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all messages that the topic has are committed; return False if `timeout` seconds are over first.
+        """Wait until all messages of the partitions read here are committed; return False after `timeout` seconds.
 
         Raises
         ------
@@ -191,10 +194,11 @@ class KafkaLoad:
         try:
             while not stopping.is_set():
                 due = self._source.gather()
-                self._show(self._source.trouble)
+                self._show(self._unkept or self._source.trouble)
                 with self._applying:
                     wait = self._take_one() if due and not self._paused else 0.0
-                stopping.wait(wait) if wait else None
+                if wait:
+                    stopping.wait(wait)
         except SourceError as error:
             raise KafkaError(self.topic, error.reason) from error
         finally:
@@ -207,26 +211,26 @@ class KafkaLoad:
         try:
             self._apply(batch.records, batch.positions)
         except _PASSING as error:
-            self._source.trouble = error
+            self._unkept = error
             self._show(error)
             self._source.rewind(batch)
             return _PATIENCE_SECONDS
-        if isinstance(self._source.trouble, _PASSING):
-            self._source.trouble = None
-        self._source.acknowledge(batch.positions)
+        self._unkept = None
         return 0.0
 
     def _apply(self, records: Sequence[KafkaRecord], positions: Mapping[Partition, int]) -> None:
         """Commit messages; if a commit is refused for what they bring, halve them until the bad one stands alone."""
-        operations, letters = stage_batch(decode_records(records, self._routes), self._stores)
+        decoded = decode_records(records, self._routes)
+        operations, letters = stage_batch(decoded, self._stores)
         try:
             self._commit(operations, letters, positions)
         except (*_LASTING, *_PASSING):
             raise
         except EngineError as error:
             if len(records) == 1:
-                refused = [letter_of(table, records[0], error) for table in self._routes]
-                self._commit([], refused, positions)
+                tables = [table for table, routed in decoded.routes.items() if routed.contents]
+                refused = {letter.id: letter for letter in (letter_of(table, records[0], error) for table in tables)}
+                self._commit([], [*refused.values(), *(one for one in letters if one.id not in refused)], positions)
                 return
             half = len(records) // 2
             self._apply(records[:half], _after(records[:half]))
@@ -239,6 +243,7 @@ class KafkaLoad:
             transaction.operations += operations
             transaction.positions |= {self._name(one): offset for one, offset in positions.items()}
             transaction.dead_letters += [letter.to_json() for letter in letters]
+        self._source.acknowledge(positions)
         self._batches_total += 1
         self._dead_letters_total += len(letters)
 

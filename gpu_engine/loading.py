@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,15 @@ from gpu_engine.database.dead_letter import CSV, DeadLetter
 from gpu_engine.database.reader import FittingRows, TopicLoad
 from gpu_engine.database.table import Table
 from gpu_engine.errors import BadFileError, InvalidModelError
-from gpu_engine.file_ledger import stamps
+from gpu_engine.file_intake import FileIntake, changed_without_key
 from gpu_engine.load_progress import LoadMeter
 from gpu_engine.schema import DataType, type_of_arrow
 from gpu_engine.supervisor import Supervisor
 from loaders import csv, files, parquet
 from loaders.errors import SourceError
-from loaders.watch import FileWatcher, WatchStatistics
+from loaders.watch import FileWatcher, NotAtRest, WatchStatistics, at_rest
 
-__all__ = ["FileFormat", "Files", "Watch", "csv_rows", "find_files", "infer_types"]
+__all__ = ["FileFormat", "Files", "Watch", "csv_rows", "find_files", "infer_types", "present_files"]
 
 _INFER = {"csv": csv.infer_schema, "parquet": parquet.infer_schema}
 _READ = {"csv": csv.read_csv, "parquet": parquet.read_parquet}
@@ -68,6 +67,12 @@ def find_files(path: str, file_format: FileFormat) -> list[Path]:
         return files.expand(path, SUFFIXES[file_format])
     except SourceError as error:
         raise _bad_file(error) from error
+
+
+def present_files(path: str, file_format: FileFormat) -> dict[Path, files.FileStamp]:
+    """Return the files that a path means and how they look, by absolute path; errors as `find_files`."""
+    found = ((file.absolute(), files.stamp(file)) for file in find_files(path, file_format))
+    return {file: looks for file, looks in found if looks is not None}
 
 
 def _bad_file(error: SourceError) -> BadFileError:
@@ -244,30 +249,52 @@ class Watch:
 
     def __init__(
         self,
+        intake: FileIntake,
         table: Table,
         path: str,
         file_format: FileFormat,
         supervisor: Supervisor,
-        noting: Callable[[Mapping[str, Any]], AbstractContextManager[object]],
-        *,
         polling: bool,
-        on_error: str = "fail",
     ) -> None:
-        self._on_error = on_error
-        self.table, self._path, self._format, self._supervisor = table, path, file_format, supervisor
-        self._noting = noting
-        suffix = SUFFIXES[file_format]
-        self._known = files.snapshot(path, suffix)
-        self._loaded = {file.absolute() for file in self._known}
-        self._watcher = FileWatcher(path, self._load, self._failed, polling=polling, suffix=suffix)
+        self._intake, self.table, self._path, self._supervisor = intake, table, path, supervisor
+        self._selection = files.Selection.of(path, SUFFIXES[file_format])
+        self._sampled = set[Path]()
+        self._known: dict[Path, files.FileStamp] = {}
+        self._watcher = FileWatcher(path, self._load, self._failed, polling=polling, suffix=SUFFIXES[file_format])
 
-    @property
-    def has_files(self) -> bool:
-        """Whether there were files when the watch was made."""
-        return bool(self._known)
+    def skip(self, present: Mapping[Path, files.FileStamp]) -> None:
+        """Take files that a sample was read from for loaded, as long as they stay as they look."""
+        self._known = dict(present)
+        self._sampled = set(present)
+
+    def load_present(self) -> None:
+        """Load what is missing of the files that are there, as one commit; what is still being written, once it rests.
+
+        Raises
+        ------
+        BadFileError
+            If a file does not fit the table. Nothing is loaded then.
+        """
+        present = self._present()
+        missing = self._intake.missing(present)
+        resting = at_rest(missing)
+        self._known = {file: looks for file, looks in present.items() if file not in missing} | resting
+        wanted = []
+        for file in resting:
+            try:
+                self._intake.check(file)
+            except InvalidModelError as error:
+                self._failed(file, error)
+            else:
+                wanted.append(file)
+        for file in self._intake.load(wanted):
+            del self._known[file]
+
+    def _present(self) -> dict[Path, files.FileStamp]:
+        return {file.absolute(): looks for file, looks in self._selection.scan().items()}
 
     def start(self) -> None:
-        """Load from now on what has changed since the watch was made.
+        """Load from now on what has changed since the files were first loaded.
 
         Raises
         ------
@@ -289,14 +316,17 @@ class Watch:
 
     def _load(self, file: Path) -> None:
         file = file.absolute()
-        if file in self._loaded and not self.table.keys:
-            raise InvalidModelError(
-                f"{file} has changed, but table {self.table.name!r} has no key, so loading it again would double its "
-                "rows. Create the table with keys=[...], or write new rows to new files."
-            )
-        with self._noting(stamps(self.table.name, [file])):
-            self.table.load_files(file, self._format, on_error=self._on_error)
-        self._loaded.add(file)
+        looks = files.stamp(file)
+        if looks is None:
+            raise NotAtRest
+        # A known name may have been given to another file: only the whole folder tells.
+        seen = self._present() if self._intake.knows(file) else {file: looks}
+        if file in self._intake.missing(seen):
+            if file in self._sampled and not self.table.keys:
+                raise changed_without_key(self.table, file)
+            self._intake.check(file)
+            if self._intake.load([file]):
+                raise NotAtRest
         self._supervisor.clear(self._component(file))
 
     def _failed(self, file: Path | None, error: BaseException) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gpu_engine.catalog import Catalog
+from gpu_engine.database.commit_log import MemoryOnly
 from gpu_engine.database.database import Database
 from gpu_engine.database.reader import Reader
 from gpu_engine.database.table import Table
@@ -36,6 +37,11 @@ class TableCatalog(Catalog[Table]):
     def positions(self) -> Mapping[str, Any]:
         """Source -> its position after the last commit that named one."""
         return self._database.notes.positions
+
+    @property
+    def durable(self) -> bool:
+        """Whether there is a data directory."""
+        return not isinstance(self._database.log, MemoryOnly)
 
     @contextmanager
     def noting(self, positions: Mapping[str, Any]) -> Iterator[None]:

@@ -103,7 +103,7 @@ class KafkaSource:
             self._consumer = ck.Consumer(
                 {**config, "error_cb": self._troubled, "on_commit": self._committed, "logger": _log}
             )
-            # A broker answers a connection's requests in order: a question would wait behind a fetch that waits for data.
+            # A broker answers the requests of a connection in order: a question would wait behind a waiting fetch.
             self._enquirer = ck.Consumer({**config, "logger": _log})
             self._consumer.subscribe([settings.topic], self._on_assign, self._on_revoke, self._on_lost)
         except (ck.KafkaException, TypeError, ValueError) as error:
@@ -151,7 +151,7 @@ class KafkaSource:
         self._commit()
 
     def rewind(self, batch: KafkaBatch) -> None:
-        """Read the messages of a batch once more, and forget what was gathered after them."""
+        """Read those messages of a batch once more that were not acknowledged, and forget what came after them."""
         first: dict[Partition, int] = {}
         for record in batch.records:
             first.setdefault((record.topic, record.partition), record.offset)
@@ -160,7 +160,8 @@ class KafkaSource:
         self._waiting, self._waiting_bytes, self._ends = [], 0, {}
         for (topic, number), offset in first.items():
             if (topic, number) in self._assigned:
-                self._consumer.seek(ck.TopicPartition(topic, number, offset))
+                place = max(offset, self._reached.get((topic, number), offset))
+                self._consumer.seek(ck.TopicPartition(topic, number, place))
 
     def request_close(self) -> None:
         """Let whatever waits for the broker give up."""
@@ -172,7 +173,8 @@ class KafkaSource:
             if self._closed:
                 return
             self._closing = self._closed = True
-            self._commit_now(list(self._uncommitted))
+            if self.trouble is None:
+                self._commit_now(list(self._uncommitted))
             self._consumer.close()
             self._enquirer.close()
 
@@ -290,7 +292,7 @@ class KafkaSource:
 
     def _on_revoke(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         going = [(one.topic, one.partition) for one in partitions]
-        told = self._commit_now(going)
+        told = self.trouble is None and self._commit_now(going)
         self._drop(going)
         if told and not self._closing:
             self._given_up(going)
@@ -331,6 +333,8 @@ class KafkaSource:
             if place is None and one.offset < 0:
                 fresh.append(one)
             else:
+                if place is not None and place > one.offset:
+                    self._uncommitted[partition] = place  # the group has not heard of it yet
                 one.offset = one.offset if place is None else place
                 placed.append(one)
         placed += begin(self._enquirer, fresh, self.settings.start)

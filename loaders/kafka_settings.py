@@ -14,7 +14,14 @@ __all__ = ["AHEAD_KILOBYTES", "KafkaSettings", "Start"]
 
 AHEAD_KILOBYTES = 32 << 10
 """What librdkafka fetches ahead of the batch at hand, at most."""
-_OURS = ("enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset", "enable.partition.eof")
+_OURS = (
+    "bootstrap.servers",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "enable.partition.eof",
+)
 
 Start = str | datetime | Mapping[int, int]
 """earliest, latest, a time, or partition -> offset."""
@@ -49,7 +56,7 @@ class KafkaSettings:
             raise ValueError(f"start={self.start!r}: give 'earliest', 'latest', a datetime, or {{partition: offset}}.")
         taken = sorted(set(self.options) & set(_OURS))
         if taken:
-            raise ValueError(f"settings {taken} are not for users to choose: positions are kept with the rows.")
+            raise ValueError(f"settings {taken} are set by load_kafka itself: positions are kept with the rows.")
 
     @property
     def cooperative(self) -> bool:

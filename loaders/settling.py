@@ -64,6 +64,10 @@ class Settling:
             quiet = self._quiet if stamp.size else self._quiet * EMPTY_PATIENCE
             self._pending[path] = _Change(stamp, now + quiet)
 
+    def forget(self, path: Path) -> None:
+        """Take a file for new when it is seen again."""
+        self.observe(path, None, 0.0)
+
     def next_ripe(self) -> float | None:
         """Return when the next change will have rested long enough, or None if there is no change."""
         return min((change.ripe_at for change in self._pending.values()), default=None)

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +23,53 @@ from loaders.files import FileStamp, PathLike, Selection, stamp
 from loaders.observing import FolderObserver
 from loaders.settling import Settling
 
-__all__ = ["FileWatcher", "WatchStatistics"]
+__all__ = ["FileWatcher", "NotAtRest", "WatchStatistics", "at_rest"]
 
 logger = logging.getLogger(__name__)
 
+SETTLE = 0.1
+"""Seconds for which a file must stay as it is before it is read."""
 LOOKS_APART = 5
 """All files are looked at once in so many intervals, ..."""
 LOOKING_SHARE = 20
 """... but so much less often than a look takes that it never costs more than 1/20 of the time."""
+
+
+class NotAtRest(Exception):
+    """Raised by `on_file`: the file changed or went while it was read. It is reported again once it rests."""
+
+
+PATIENCE = 1.0
+"""Seconds after which a start no longer waits for files that are being written."""
+
+
+def at_rest(files: Iterable[Path], settle: float = SETTLE, patience: float = PATIENCE) -> dict[Path, FileStamp]:
+    """Wait until files have come to rest, and return them as they look then, in their order.
+
+    Parameters
+    ----------
+    settle
+        As for `FileWatcher`.
+    patience
+        Seconds after which files that still change, and files that are still empty, are left out. Those that have gone
+        are left out as well.
+    """
+    files = list(files)
+    settling = Settling(settle, {})
+    resting: dict[Path, FileStamp] = {}
+    until = time.monotonic() + patience
+    while True:
+        now = time.monotonic()
+        for file in files:
+            if file not in resting:
+                looks = stamp(file)
+                settling.observe(file, looks, now)
+                if looks is not None and settling.take(file, now):
+                    resting[file] = looks
+        ripe = settling.next_ripe()
+        if ripe is None or ripe > until:
+            return {file: resting[file] for file in files if file in resting}
+        time.sleep(max(0.0, ripe - time.monotonic()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +121,7 @@ class FileWatcher:
         on_file: Callable[[Path], None],
         on_error: Callable[[Path | None, BaseException], None],
         *,
-        settle: float = 0.1,
+        settle: float = SETTLE,
         polling: bool = False,
         suffix: str = ".csv",
         interval: float = 1.0,
@@ -250,6 +289,9 @@ class FileWatcher:
     def _report(self, path: Path) -> None:
         try:
             self._on_file(path)
+        except NotAtRest:
+            self._settling.forget(path)
+            self._observe(path)
         except BaseException as error:
             self._fail(path, error)
         finally:

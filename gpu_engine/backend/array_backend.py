@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
-__all__ = ["Array", "ArrayBackend", "DeviceColumn", "Groups", "IntIndex", "MemoryUse"]
+__all__ = ["Array", "ArrayBackend", "Cells", "DeviceColumn", "Groups", "IntIndex", "MemoryUse", "range_within"]
 
 Array: TypeAlias = Any
 """An array of the backend in use: `numpy.ndarray` or `cupy.ndarray`.
@@ -30,6 +30,9 @@ Array: TypeAlias = Any
 The two share their operators and method names but no base class and no complete protocol that a type checker could
 verify (`cupy` need not even be installed), so the alias is `Any`; docstrings state shapes and dtypes instead.
 """
+
+Cells: TypeAlias = tuple[Array, Array]
+"""(n, f) float64 and (n, i) int64: what n cells hold for f float and i integer primitives, C-contiguous. f may be 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +126,8 @@ class IntIndex(Protocol):
 class ArrayBackend(Protocol):
     """One place where arrays live, and the verbs that differ between such places.
 
-    Verbs never modify their arguments. On a GPU they return before the work is done; `synchronize` waits for it. Any
-    verb, and any array operation, raises MemoryError where there is no room.
+    Verbs modify none of their arguments, but for `put_cells`. On a GPU they return before the work is done;
+    `synchronize` waits for it. Any verb, and any array operation, raises MemoryError where there is no room.
     """
 
     @property
@@ -262,6 +265,78 @@ class ArrayBackend(Protocol):
         """
         ...
 
+    def take_cells(self, cells: Cells, places: Array) -> Cells:
+        """Return the cells at (k,) int64 `places`, each in 0..n-1."""
+        ...
+
+    def put_cells(self, cells: Cells, places: Array, new: Cells) -> None:
+        """Write k `new` cells into n `cells`, at (k,) distinct int64 `places` in 0..n-1; takes no memory on a GPU."""
+        ...
+
+    def sum_cells(self, cells: Cells, places: Array, added: Cells) -> tuple[Cells, Cells]:
+        """Return the cells at (k,) int64 `places`, each in 0..n-1, and what they hold with `added`, k cells.
+
+        `added` may have fewer columns than `cells`, and need not be contiguous; it is added to the first columns.
+        Integers are added modulo 2**64. `cells` stay as they are, and both results are arrays of their own.
+        """
+        ...
+
+    def alive(self, removed: Array, rows: Array | slice, epoch: int, row_limit: int | None) -> Array:
+        """Return (n,) bool: which rows are below `row_limit` (None: no limit) and removed after `epoch`, if at all.
+
+        Parameters
+        ----------
+        removed : (size,) int64
+            The first epoch that no longer has the row.
+        rows : slice or (n,) integers
+            Rows `start` to `stop`; or row numbers, each in 0..size-1.
+
+        Raises
+        ------
+        IndexError
+            If a slice does not lie within `removed`.
+        """
+        ...
+
+    def alive_on_branches(
+        self,
+        removed: Array,
+        rows: Array | slice,
+        marks: Array,
+        first_marked: int,
+        epoch_limits: Array,
+        row_limits: Array,
+    ) -> Array:
+        """Return (n,) bool: `alive`, where epoch and row limit depend on the branch that a row was born on.
+
+        Parameters
+        ----------
+        removed, rows
+            As for `alive`.
+        marks : (m,) int32
+            The branch of rows `first_marked`, `first_marked` + 1, ...; those before are of branch 0.
+        epoch_limits, row_limits : (branches,) int64
+            Epoch and row limit by branch.
+
+        Raises
+        ------
+        IndexError
+            If a slice does not lie within `removed` and `marks`.
+        """
+        ...
+
+    def join_gather(self, pointers: Array, row_of_entity: Array, entities: int) -> Array:
+        """Return (n,) int64: the row of the entity that each of (n,) integer `pointers` points to, -1 for none.
+
+        Parameters
+        ----------
+        pointers : (n,)
+            Entities; -1, or any that is not below `entities`, finds none.
+        row_of_entity : (size,) int32
+            The row of each entity, -1 for none; only its first `entities` places count, size > 0.
+        """
+        ...
+
     def order_by_code(self, codes: Array, size: int) -> Array:
         """Return (n,) int64: the stable order that sorts `codes`, integers in 0..size-1, ascending."""
         ...
@@ -281,3 +356,16 @@ class ArrayBackend(Protocol):
     def memory(self) -> MemoryUse:
         """Return the memory figures of the process or device."""
         ...
+
+
+def range_within(rows: slice, size: int) -> tuple[int, int]:
+    """Return the first row of a range and their number.
+
+    Raises
+    ------
+    IndexError
+        If they do not all lie in 0..size-1: kernels do not look.
+    """
+    if not 0 <= rows.start <= rows.stop <= size:
+        raise IndexError(f"rows {rows.start} to {rows.stop} of {size}")
+    return rows.start, rows.stop - rows.start

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_engine.backend import cuda_arrow, numpy_arrow
-from gpu_engine.backend.array_backend import Array, DeviceColumn, Groups, IntIndex, MemoryUse
+from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, IntIndex, MemoryUse, range_within
 from gpu_engine.backend.cuda_index import CudaIndex
 from gpu_engine.backend.cuda_kernels import Kernels, cuda_kernels
 from gpu_engine.backend.cuda_memory import Memory, device_memory
@@ -30,6 +30,7 @@ PRIVATE_ROWS = 4096
 PRIVATE_THREADS = ((256, 24), (128, 48), (64, 96), (32, 192))
 """Threads of a block -> so many cells at most: that many copies of them fit into 48 KiB of shared memory."""
 PRIVATE_CELLS = PRIVATE_THREADS[-1][1]
+NO_LIMIT = (1 << 63) - 1
 
 
 class CudaBackend:
@@ -157,7 +158,84 @@ class CudaBackend:
         return kind, self.xp.ascontiguousarray(values.astype(kind, copy=False))
 
     def _group_ids(self, group_of: Array) -> Array:
-        return self.xp.ascontiguousarray(group_of.astype("int64", copy=False))
+        return self._contiguous(group_of, "int64")
+
+    def _contiguous(self, array: Array, dtype: str) -> Array:
+        """Return the array as kernels read it; itself if it is so already."""
+        return self.xp.ascontiguousarray(array.astype(dtype, copy=False))
+
+    def take_cells(self, cells: Cells, places: Array) -> Cells:
+        """Return the cells at (k,) places, in one launch."""
+        (floats, integers), taken = cells, self._room_for_cells(cells, len(places))
+        places, widths = self._contiguous(places, "int64"), (floats.shape[1], integers.shape[1])
+        arguments = (places, len(places), len(integers), floats, widths[0], taken[0], integers, widths[1], taken[1])
+        self._kernels.each("cells_take", len(places) * sum(widths), *arguments)
+        return taken
+
+    def put_cells(self, cells: Cells, places: Array, new: Cells) -> None:
+        """Write k cells at (k,) places, in one launch."""
+        floats, integers = cells
+        places, widths = self._contiguous(places, "int64"), (floats.shape[1], integers.shape[1])
+        new_floats, new_integers = self._contiguous(new[0], "float64"), self._contiguous(new[1], "int64")
+        arguments = (floats, widths[0], new_floats, integers, widths[1], new_integers)
+        self._kernels.each("cells_put", len(places) * sum(widths), places, len(places), len(integers), *arguments)
+
+    def sum_cells(self, cells: Cells, places: Array, added: Cells) -> tuple[Cells, Cells]:
+        """Return the cells at (k,) places, and what they hold with `added`, in one launch."""
+        count, places = len(places), self._contiguous(places, "int64")
+        before, after = self._room_for_cells(cells, count), self._room_for_cells(cells, count)
+        arguments: list[Any] = []
+        for block, delta, kind, old, new in zip(cells, added, ("float64", "int64"), before, after, strict=True):
+            arguments += [block, block.shape[1], self._contiguous(delta, kind), delta.shape[1], old, new]
+        elements = count * (cells[0].shape[1] + cells[1].shape[1])
+        self._kernels.each("cells_sum", elements, places, count, len(cells[1]), *arguments)
+        return before, after
+
+    def _room_for_cells(self, cells: Cells, count: int) -> Cells:
+        floats, integers = cells
+        return (
+            self.xp.empty((count, floats.shape[1]), dtype="float64"),
+            self.xp.empty((count, integers.shape[1]), dtype="int64"),
+        )
+
+    def alive(self, removed: Array, rows: Array | slice, epoch: int, row_limit: int | None) -> Array:
+        """Return (n,) bool: which rows are below the limit and removed after `epoch`, in one launch."""
+        return self._alive("", removed, rows, len(removed), epoch, NO_LIMIT if row_limit is None else row_limit)
+
+    def alive_on_branches(
+        self,
+        removed: Array,
+        rows: Array | slice,
+        marks: Array,
+        first_marked: int,
+        epoch_limits: Array,
+        row_limits: Array,
+    ) -> Array:
+        """Return (n,) bool: `alive` by the branch that each row was born on, in one launch."""
+        size = min(len(removed), first_marked + len(marks))
+        limits = (marks, first_marked, epoch_limits, row_limits, len(epoch_limits))
+        return self._alive("_on_branches", removed, rows, size, *limits)
+
+    def _alive(self, form: str, removed: Array, rows: Array | slice, size: int, *limits: Any) -> Array:
+        """Launch the kernel for a range, or for given rows, all below `size`."""
+        if isinstance(rows, slice):
+            first, count = range_within(rows, size)
+            alive = self.xp.empty(count, dtype="bool")
+            self._kernels.each(f"alive_range{form}", count, removed, first, count, *limits, alive)
+        else:
+            count = len(rows)
+            alive = self.xp.empty(count, dtype="bool")
+            numbers = self._contiguous(rows, "int64")
+            self._kernels.each(f"alive_rows{form}", count, removed, numbers, count, size, *limits, alive)
+        return alive
+
+    def join_gather(self, pointers: Array, row_of_entity: Array, entities: int) -> Array:
+        """Return (n,) int64: the row that each of (n,) pointers leads to, -1 for none, in one launch."""
+        count = len(pointers)
+        rows = self.xp.empty(count, dtype="int64")
+        narrow = self._contiguous(pointers, "int32")
+        self._kernels.each("join_range", count, narrow, 0, count, row_of_entity, entities, rows)
+        return rows
 
     def order_by_code(self, codes: Array, size: int) -> Array:
         """Return (n,) int64: the stable order that sorts `codes`.

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_engine.backend import numpy_arrow
-from gpu_engine.backend.array_backend import Array, DeviceColumn, Groups, MemoryUse
+from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, MemoryUse, range_within
 from gpu_engine.backend.numpy_index import NumpyIndex
 from gpu_engine.backend.numpy_sort import distinct, order_within
 from gpu_engine.errors import NeedsGpuError
@@ -120,6 +120,67 @@ class NumpyBackend:
             np.maximum.at(greatest, group_of, values)
         return greatest
 
+    def take_cells(self, cells: Cells, places: Array) -> Cells:
+        """Return the cells at (k,) places."""
+        floats, integers = cells
+        return floats[places], integers[places]
+
+    def put_cells(self, cells: Cells, places: Array, new: Cells) -> None:
+        """Write k cells at (k,) places."""
+        floats, integers = cells
+        floats[places], integers[places] = new
+
+    def sum_cells(self, cells: Cells, places: Array, added: Cells) -> tuple[Cells, Cells]:
+        """Return the cells at (k,) places, and what they hold with `added`."""
+        floats, integers = cells
+        before = floats[places], integers[places]
+        after = before[0].copy(), before[1].copy()
+        for block, delta in zip(after, added, strict=True):
+            block[:, : delta.shape[1]] += delta
+        return before, after
+
+    def alive(self, removed: Array, rows: Array | slice, epoch: int, row_limit: int | None) -> Array:
+        """Return (n,) bool: which rows are below the limit and removed after `epoch`, if at all."""
+        if type(rows) is slice:
+            first, _ = range_within(rows, len(removed))
+            alive = removed[rows] > epoch
+            if row_limit is not None:
+                alive[max(row_limit - first, 0) :] = False
+            return alive
+        alive = removed[rows] > epoch
+        if row_limit is not None:
+            alive &= rows < row_limit
+        return alive
+
+    def alive_on_branches(
+        self,
+        removed: Array,
+        rows: Array | slice,
+        marks: Array,
+        first_marked: int,
+        epoch_limits: Array,
+        row_limits: Array,
+    ) -> Array:
+        """Return (n,) bool: `alive` by the branch that each row was born on."""
+        if type(rows) is not slice:
+            branches = np.where(rows >= first_marked, marks[np.maximum(rows - first_marked, 0)], 0)
+            return _alive_by_branch(removed[rows], rows, branches, epoch_limits, row_limits)
+        first, count = range_within(rows, min(len(removed), first_marked + len(marks)))
+        stop = first + count
+        marked = min(max(first, first_marked), stop)
+        numbers, branches = np.arange(marked, stop), marks[marked - first_marked : stop - first_marked]
+        alive = _alive_by_branch(removed[marked:stop], numbers, branches, epoch_limits, row_limits)
+        if marked == first:
+            return alive
+        on_root = self.alive(removed, slice(first, marked), int(epoch_limits[0]), int(row_limits[0]))
+        return np.concatenate([on_root, alive])
+
+    def join_gather(self, pointers: Array, row_of_entity: Array, entities: int) -> Array:
+        """Return (n,) int64: the row that each of (n,) pointers leads to, -1 for none."""
+        pointers = np.where(pointers < entities, pointers, -1)
+        rows = row_of_entity.take(np.maximum(pointers, 0)).astype(np.int64)
+        return np.where(pointers >= 0, rows, -1)
+
     def order_by_code(self, codes: Array, size: int) -> Array:
         """Return (n,) int64: the stable order that sorts `codes`.
 
@@ -146,6 +207,12 @@ class NumpyBackend:
         page = os.sysconf("SC_PAGE_SIZE")
         total = os.sysconf("SC_PHYS_PAGES") * page
         return MemoryUse(used=_resident_pages(page) * page, total=total, available=_available(total))
+
+
+def _alive_by_branch(ends: Array, rows: Array, branches: Array, epoch_limits: Array, row_limits: Array) -> Array:
+    alive: Array = ends > epoch_limits[branches]
+    alive &= rows < row_limits[branches]
+    return alive
 
 
 def _widened(values: Array) -> Array:

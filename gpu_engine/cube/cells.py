@@ -50,7 +50,7 @@ class CellTable:
         filled = self.backend.xp.flatnonzero(self.numbers.rows)
         places = addressing.encode(self.addressing.decode(filled)) if len(filled) else filled
         other = CellTable(self.backend, addressing, self.numbers.layout)
-        other.numbers.put(places, self.numbers.take(filled))
+        other.numbers.put(self.backend, places, self.numbers.take(self.backend, filled))
         return other
 
 
@@ -75,13 +75,12 @@ class CellSet:
         """Return the cells that have rows, from the numbers of all places of a table."""
         places = table.backend.xp.flatnonzero(numbers.rows)
         codes = table.addressing.decode(places) if levels else []
-        return CellSet(table.backend, dict(zip(levels, codes, strict=True)), numbers.take(places))
+        return CellSet(table.backend, dict(zip(levels, codes, strict=True)), numbers.take(table.backend, places))
 
     def take(self, places: Array) -> CellSet:
         """Return the cells at (k,) places."""
-        return CellSet(
-            self.backend, {level: codes[places] for level, codes in self.codes.items()}, self.numbers.take(places)
-        )
+        codes = {level: codes[places] for level, codes in self.codes.items()}
+        return CellSet(self.backend, codes, self.numbers.take(self.backend, places))
 
     def at(self, levels: Sequence[Reference]) -> CellSet:
         """Return the cells with the codes of some levels only, which must tell them apart."""
@@ -163,7 +162,7 @@ def paired_cells(before: CellSet, after: CellSet) -> tuple[CellSet, CellSet]:
 
     def spread(cells: CellSet, group_of: Array) -> CellSet:
         numbers = cells.numbers.layout.empty(backend, len(first))
-        numbers.put(group_of, cells.numbers)
+        numbers.put(backend, group_of, cells.numbers)
         return CellSet(backend, shared, numbers)
 
     return spread(before, groups.group_of[: len(before)]), spread(after, groups.group_of[len(before) :])

@@ -65,8 +65,8 @@ def merge_moves(records: Sequence[CellsMoved], levels: Sequence[Reference]) -> t
     earliest = backend.group_min(entries, groups.group_of, count, len(places))
     latest = backend.group_max(entries, groups.group_of, count, -1)
     shared = {level: part[earliest] for level, part in zip(levels, joined, strict=True)}
-    before = Numbers.concatenated(backend, [record.before for record in records]).take(earliest)
-    after = Numbers.concatenated(backend, [record.after for record in records]).take(latest)
+    before = Numbers.concatenated(backend, [record.before for record in records]).take(backend, earliest)
+    after = Numbers.concatenated(backend, [record.after for record in records]).take(backend, latest)
     return CellSet(backend, shared, before), CellSet(backend, shared, after)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.backend.array_backend import Array, ArrayBackend, Cells
 from gpu_engine.cube.aggregate import ROWS, Primitive
 
 __all__ = ["Layout", "Numbers"]
@@ -23,6 +23,8 @@ class Layout:
         self.floats = tuple(one for one in ordered if one.dtype == "float64")
         self.integers = (ROWS, *(one for one in ordered if one.dtype == "int64"))
         self.primitives = (*self.integers, *self.floats)
+        self.linear_floats = tuple(one for one in self.floats if one.linear)
+        self.linear_integers = tuple(one for one in self.integers if one.linear)
         self._columns = {one: column for block in (self.floats, self.integers) for column, one in enumerate(block)}
 
     def column(self, primitive: Primitive) -> int:
@@ -74,18 +76,22 @@ class Numbers:
         """Bytes of both blocks."""
         return int(self.floats.nbytes + self.integers.nbytes)
 
-    def take(self, places: Array | slice) -> Numbers:
-        """Return the numbers at (k,) places."""
-        return Numbers(self.layout, self.floats[places], self.integers[places])
+    def take(self, backend: ArrayBackend, places: Array) -> Numbers:
+        """Return the numbers at (k,) int64 places."""
+        return Numbers(self.layout, *backend.take_cells((self.floats, self.integers), places))
+
+    def summed(self, backend: ArrayBackend, places: Array, added: Cells) -> tuple[Numbers, Numbers]:
+        """Return the numbers at (k,) int64 places, and what they are with what is added to the linear primitives."""
+        before, after = backend.sum_cells((self.floats, self.integers), places, added)
+        return Numbers(self.layout, *before), Numbers(self.layout, *after)
 
     def copy(self) -> Numbers:
         """Return the same numbers in arrays of their own."""
         return Numbers(self.layout, self.floats.copy(), self.integers.copy())
 
-    def put(self, places: Array, numbers: Numbers) -> None:
-        """Write the numbers of (k,) cells at (k,) places."""
-        self.floats[places] = numbers.floats
-        self.integers[places] = numbers.integers
+    def put(self, backend: ArrayBackend, places: Array, numbers: Numbers) -> None:
+        """Write the numbers of k cells at (k,) distinct int64 places."""
+        backend.put_cells((self.floats, self.integers), places, (numbers.floats, numbers.integers))
 
     def merged(self, backend: ArrayBackend, group_of: Array, size: int) -> Numbers:
         """Return what the cells of each group hold together; what is empty for groups without any."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gpu_engine.backend.array_backend import Array
+from gpu_engine.backend.shortage import named_shortage
 from gpu_engine.cube.addressing import Addressing, addressing_for
 from gpu_engine.cube.aggregate import ROWS, Primitive
 from gpu_engine.cube.cells import CellSet, CellTable, place_rows
@@ -94,13 +95,19 @@ class AggregateProvider:
     # -- opening ----------------------------------------------------------------------------------------------------
 
     def attach(self) -> AggregateProvider:
-        """Compute the cells at the head and follow every commit from there on; writers go on meanwhile."""
+        """Compute the cells at the head and follow every commit from there on; writers go on meanwhile.
+
+        Raises
+        ------
+        MemoryShortageError
+            If there is no room for the cells; nothing follows then.
+        """
         with self._database.writing():
             version = self._database.branch(self.branch).head
             self._number = version.number
             self._database.follow(self, self.branch)
         try:
-            with self.backend.ignore_float_errors():
+            with named_shortage(self.backend, f"provider {self.name!r}"), self.backend.ignore_float_errors():
                 self._build(version)
                 self._catch_up()
         except BaseException:
@@ -183,17 +190,20 @@ class AggregateProvider:
                 by_cell = by_cell.readdressed(table.addressing, addressing)
             table = table.readdressed(addressing)
         contribution = Contribution(rows, table.addressing)
-        if not len(contribution):
+        places = contribution.places
+        if not len(places):
             return lambda: None
         table.cover()
-        before = table.numbers.take(contribution.places)
-        after, lost = self._after(contribution, before)
+        before, after, lost = self._moved(contribution, table)
         for primitives, cells in lost.items():
             if by_cell is None:
                 by_cell = self._index_rows(commit.before, table)
             self._read_again(commit, table, by_cell, contribution, primitives, after, cells)
-        record = CellsMoved(commit.epoch, table, contribution.places, before, after)
-        entries = contribution.entries() if by_cell is not None else None
+        record = CellsMoved(commit.epoch, table, places, before, after)
+        entries = None
+        if by_cell is not None:
+            entries = contribution.entries()
+            by_cell.reserve(len(entries[0]))
         return lambda: self._publish(record, by_cell, entries)
 
     def _rows_by_cell(self, version: Version) -> RowsByCell | None:
@@ -203,18 +213,17 @@ class AggregateProvider:
             by_cell = self._by_cell = by_cell.compacted(rows.alive_rows())
         return by_cell
 
-    def _after(self, contribution: Contribution, before: Numbers) -> tuple[Numbers, dict[tuple[Primitive, ...], Array]]:
-        """Return the numbers of the touched cells after the commit, and which of them must be read again where.
+    def _moved(
+        self, contribution: Contribution, table: CellTable
+    ) -> tuple[Numbers, Numbers, dict[tuple[Primitive, ...], Array]]:
+        """Return the numbers of the touched cells before and after the commit, and which must be read again where.
 
         An extreme must if the rows that left may have held it; a sum if it is not finite: what made it so may be gone.
         """
-        xp, layout = self.backend.xp, self._layout
-        after = before.copy()
-        integers, floats = _linear(layout.integers), _linear(layout.floats)
-        added, counted = contribution.sums(floats, integers)
-        after.integers[:, : len(integers)] += counted
+        xp, floats = self.backend.xp, self._layout.linear_floats
+        added = contribution.sums(floats, self._layout.linear_integers)
+        before, after = table.numbers.summed(self.backend, contribution.places, added)
         sums = after.floats[:, : len(floats)]
-        sums += added
         emptied = after.integers == 0
         # One wait for the device tells whether anything needs a second look.
         unusual = self.backend.scalar(emptied.any() | ~xp.isfinite(sums.sum()))
@@ -232,8 +241,8 @@ class AggregateProvider:
         for primitives, marks in ((self._extremes, lost), (floats, broken)):
             cells = (marks & (after.rows > 0)).nonzero()[0] if marks is not None else ()
             if len(cells):
-                again[tuple(primitives)] = cells
-        return after, again
+                again[primitives] = cells
+        return before, after, again
 
     def _clear_empty(self, after: Numbers, emptied: Array) -> None:
         """Let cells without values, where their count is `emptied`, hold exactly what they held before they had any."""
@@ -290,8 +299,9 @@ class AggregateProvider:
         return [one.merge(self.backend, one.values(rows), group_of, len(wanted)) for one in primitives]
 
     def _publish(self, record: CellsMoved, by_cell: RowsByCell | None, entries: tuple[Array, Array] | None) -> None:
+        """Make the change; takes no memory of the device, so it cannot fail for want of it."""
         self._history.add(record)
-        record.table.numbers.put(record.places, record.after)
+        record.table.numbers.put(self.backend, record.places, record.after)
         self._cells = record.table
         self._commits += 1
         if by_cell is not None and entries is not None:
@@ -313,8 +323,11 @@ class AggregateProvider:
             return None
         if all(record.table is table for record in records):
             for record in reversed(records):
-                inside = slice(None) if len(numbers) == table.size else record.places < len(numbers)
-                numbers.put(record.places[inside], record.before.take(inside))
+                places, before = record.places, record.before
+                if len(numbers) < table.size:
+                    inside = self.backend.xp.flatnonzero(places < len(numbers))
+                    places, before = places[inside], before.take(self.backend, inside)
+                numbers.put(self.backend, places, before)
             return CellSet.filled(table, numbers, self.levels)
         return CellSet.filled(table, numbers, self.levels).replaced(merge_moves(records, self.levels)[0])
 
@@ -352,11 +365,6 @@ class AggregateProvider:
     def name(self) -> str:
         """What explanations and statistics call it: its levels."""
         return " x ".join(level.path for level in self.levels) or "grand total"
-
-
-def _linear(primitives: Sequence[Primitive]) -> list[Primitive]:
-    """Return the linear ones, which a layout puts before the extremes."""
-    return [primitive for primitive in primitives if primitive.linear]
 
 
 def _joins_read(

@@ -36,6 +36,14 @@ class RowsByCell:
         self._cells.write(self._cells.length, cells)
         self._rows.write(self._rows.length, rows)
 
+    def reserve(self, count: int) -> None:
+        """Make room for so many entries more, so that `add` cannot fail."""
+        capacity = self._cells.length + count
+        if capacity > len(self._cells.buffer):
+            self._cells.reserve(capacity)
+        if capacity > len(self._rows.buffer):
+            self._rows.reserve(capacity)
+
     def find(self, cells: Array, size: int) -> Array:
         """Return the distinct rows, stale ones included, of (k,) distinct ascending cells below `size`."""
         _, entries = self._postings.find(self._cells.array, cells, size)

@@ -51,7 +51,7 @@ class TopicLoad(Protocol):
         ...
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all messages that the topic has are committed."""
+        """Wait until all messages of the partitions read here are committed."""
         ...
 
     def statistics(self) -> Any:

@@ -33,16 +33,17 @@ class BirthBranches:
         """Bytes of the marks, unused capacity included."""
         return self._marks.nbytes
 
+    @property
+    def marks(self) -> Array:
+        """(capacity,) int32: the branch of row `first`, of the next one, ...; then places not in use yet."""
+        return self._marks.buffer
+
     def of(self, rows: Array) -> Array:
         """Return (n,) int32: the branch that each of (n,) rows was born on."""
         xp = self._backend.xp
         if not self:
             return xp.zeros(len(rows), dtype="int32")
         return xp.where(rows >= self.first, self._marks.buffer[xp.maximum(rows - self.first, 0)], ROOT)
-
-    def between(self, start: int, stop: int) -> Array:
-        """Return (stop - start,) int32 of rows in a row, none of them before `first`; a view."""
-        return self._marks.buffer[start - self.first : stop - self.first]
 
     def write(self, start: int, count: int, branch: int) -> None:
         """Let rows start to start + count be born on a branch; rows from there on are written over."""

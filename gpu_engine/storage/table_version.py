@@ -8,7 +8,7 @@ that, and alive unless it was removed within that. A reader that meets a row too
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -71,7 +71,7 @@ class TableVersion:
 
     def alive(self, rows: RowSelection) -> Array:
         """Return (n,) bool: which of `rows`, all of them below `row_count`, are alive."""
-        alive = self._alive_at_birth(rows)
+        alive = self._alive_at_birth(rows) if self.rows.births else self._alive_on_root(rows)
         for branch, epoch in self.lineage[:-1]:
             difference = self.rows.branches.get(branch)
             if difference is None:
@@ -100,15 +100,15 @@ class TableVersion:
     def newest(self, entities: Array) -> Array:
         """Return (n,) int64: the newest visible row of each entity, dead or alive, -1 for none or for entity -1."""
         xp = self.rows.backend.xp
-        # An entity that came after compaction has replaced this row store has no place in it.
-        entities = xp.where(entities < self.rows.current.length, entities, -1)
-        rows = self.rows.current.buffer.take(xp.maximum(entities, 0)).astype("int64")
+        # An entity that came after compaction has replaced this row store has no place in it. The length first: the
+        # buffer may grow meanwhile.
+        known = self.rows.current.length
+        rows = self.rows.backend.join_gather(entities, self.rows.current.buffer, known)
         for branch, _ in reversed(self.lineage[:-1]):
             difference = self.rows.branches.get(branch)
             if difference is not None:
-                own = difference.newest(entities)
+                own = difference.newest(xp.where(entities < known, entities, -1))
                 rows = xp.where(own >= 0, own, rows)
-        rows = xp.where(entities >= 0, rows, -1)
         if len(self.lineage) == 1 and self.rows.row_count == self.row_count:
             return rows
         return self._chase(rows)
@@ -132,31 +132,17 @@ class TableVersion:
     def _alive_at_birth(self, rows: RowSelection) -> Array:
         """Return (n,) bool: which rows are visible and were not removed on the branch that they were born on."""
         births = self.rows.births
-        if not births:
+        if isinstance(rows, slice) and rows.stop <= births.first:
             return self._alive_on_root(rows)
-        if not isinstance(rows, slice):
-            return self._alive_on(births.of(rows), rows)
-        start, stop, first = rows.start, rows.stop, births.first
-        if stop <= first:
-            return self._alive_on_root(rows)
-        if start >= first:
-            return self._alive_on(births.between(start, stop), rows)
-        marked = self._alive_on(births.between(first, stop), slice(first, stop))
-        return self.rows.backend.xp.concatenate([self._alive_on_root(slice(start, first)), marked])
+        return self.rows.backend.alive_on_branches(
+            self.rows.removed.buffer, rows, births.marks, births.first, self._epoch_limits(), self._row_limits()
+        )
 
     def _alive_on_root(self, rows: RowSelection) -> Array:
         """Return `_alive_at_birth` of rows that were all born on the root."""
         last = self.lineage[-1][1]
-        alive = self.rows.removed.buffer[rows] > last
-        if len(self.lineage) > 1:
-            alive &= _numbers(self.rows.backend.xp, rows) < self._rows_at(last)
-        return alive
-
-    def _alive_on(self, branches: Array, rows: RowSelection) -> Array:
-        """Return `_alive_at_birth` of rows by the (n,) branches that they were born on."""
-        alive = self.rows.removed.buffer[rows] > self._epoch_limits()[branches]
-        alive &= _numbers(self.rows.backend.xp, rows) < self._row_limits()[branches]
-        return alive
+        row_limit = self._rows_at(last) if len(self.lineage) > 1 else None
+        return self.rows.backend.alive(self.rows.removed.buffer, rows, last, row_limit)
 
     def _rows_at(self, epoch: int) -> int:
         return self.rows.row_counts.at(epoch)
@@ -172,7 +158,3 @@ class TableVersion:
     def _by_branch(self, values: dict[int, int], default: int) -> Array:
         size = max(self.rows.branch_numbers, *values) + 1
         return self.rows.backend.from_host([values.get(branch, default) for branch in range(size)], "int64")
-
-
-def _numbers(xp: Any, rows: RowSelection) -> Array:
-    return xp.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+import gpu_engine as ge
 from gpu_engine.backend import cuda_backend
+from gpu_engine.backend.choice import choose_backend
 from gpu_engine.backend.cuda_backend import PRIVATE_CELLS, PRIVATE_ROWS, PRIVATE_THREADS
 from tests.cuda_on_cpu import CudaOnCpu, launches
 
@@ -58,3 +62,63 @@ def test_many_rows_into_few_cells(backend: CudaOnCpu, groups: int, rows: int) ->
 
 def test_private_cells_fit_into_the_memory_of_a_block() -> None:
     assert all(threads * cells * 8 <= 48 * 1024 for threads, cells in PRIVATE_THREADS)
+
+
+def test_cells_and_rows_take_one_launch_each(backend: CudaOnCpu) -> None:
+    cells = backend.from_host([[0.5], [1.5], [2.5]]), backend.from_host([[1, 2], [3, 4], [5, 6]], "int64")
+    places, removed = backend.from_host([2, 0], "int64"), backend.from_host([9, 1, 9], "int64")
+    marks, limits = backend.from_host([0, 0, 0], "int32"), backend.from_host([3], "int64")
+    with launches(backend) as launched:
+        before, after = backend.sum_cells(cells, places, backend.take_cells(cells, places))
+        backend.put_cells(cells, places, after)
+        for rows in (slice(0, 3), places):
+            backend.alive(removed, rows, 3, None)
+            backend.alive_on_branches(removed, rows, marks, 0, limits, limits)
+        backend.join_gather(places, marks, 3)
+    assert launched == [
+        *("cells_take", "cells_sum", "cells_put"),
+        *("alive_range", "alive_range_on_branches", "alive_rows", "alive_rows_on_branches", "join_range"),
+    ]
+    assert backend.to_host(before[1]).tolist() == [[5, 6], [1, 2]]
+    assert backend.to_host(cells[1]).tolist() == [[2, 4], [3, 4], [10, 12]]
+
+
+def test_nothing_to_do_is_no_launch(backend: CudaOnCpu) -> None:
+    cells = backend.xp.zeros((3, 0), dtype="float64"), backend.xp.zeros((3, 1), dtype="int64")
+    none, removed = backend.xp.zeros(0, dtype="int64"), backend.xp.zeros(3, dtype="int64")
+    with launches(backend) as launched:
+        backend.put_cells(cells, none, backend.take_cells(cells, none))
+        backend.alive(removed, none, 0, None)
+        backend.alive(removed, slice(3, 3), 0, None)
+        backend.join_gather(none, backend.xp.zeros(1, dtype="int32"), 0)
+    assert launched == []
+
+
+def test_cells_are_put_without_any_memory(backend: CudaOnCpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = backend.xp.zeros((3, 2), dtype="float64"), backend.xp.zeros((3, 1), dtype="int64")
+    new = backend.from_host([[0.5, 1.5]]), backend.from_host([[7]], "int64")
+    place = backend.from_host([1], "int64")
+    # Of contiguous arrays this one makes no copy, here and on a GPU.
+    monkeypatch.setattr(backend, "xp", SimpleNamespace(ascontiguousarray=backend.xp.ascontiguousarray))
+    backend.put_cells(cells, place, new)
+    assert backend.to_host(cells[0]).tolist() == [[0.0, 0.0], [0.5, 1.5], [0.0, 0.0]]
+    assert backend.to_host(cells[1]).tolist() == [[0], [7], [0]]
+
+
+def test_commits_and_scans_launch_them(backend: CudaOnCpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu_engine.session.choose_backend", lambda _: (backend, choose_backend("cpu")[1]))
+    with ge.Session(backend="cpu") as session:
+        shops = session.create_table("shops", types={"Id": ge.LONG, "City": ge.STRING}, keys=["Id"])
+        sales = session.create_table("sales", types={"Id": ge.LONG, "Shop": ge.LONG, "Price": ge.DOUBLE}, keys=["Id"])
+        sales.join(shops, on={"Shop": "Id"})
+        shops.append((1, "Paris"), (2, "Rome"))
+        sales.append(*((i, 1 + i % 2, 1.0) for i in range(10)))
+        live = session.create_cube(sales).live("Price.SUM", levels=["City"])
+        with launches(backend) as launched:
+            sales.append((3, 1, 5.0))
+        assert [launched.count(name) for name in ("cells_sum", "cells_put")] == [1, 1]
+        assert {"alive_rows", "join_range"} <= set(launched)
+        with launches(backend) as launched:
+            assert session.reprocess().different_cells == 0
+        assert "alive_range" in launched
+        live.close()

@@ -8,4 +8,6 @@ KILLS = 20
 
 
 def test_what_was_acknowledged_is_there_after_a_kill() -> None:
-    assert kill_again_and_again(KILLS, seed=20261121) > KILLS
+    outcome = kill_again_and_again(KILLS, seed=20261121)
+    assert outcome.kills == KILLS
+    assert outcome.transactions > KILLS

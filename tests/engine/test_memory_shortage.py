@@ -10,6 +10,7 @@ import pytest
 import gpu_engine as ge
 from gpu_engine.backend.numpy_backend import NumpyBackend
 from gpu_engine.backend.shortage import ASKED_FROM, named_shortage
+from gpu_engine.cube.rows_by_cell import RowsByCell
 from gpu_engine.database.admission import bytes_of_rows, bytes_to_add
 
 ROWS = 100
@@ -108,6 +109,42 @@ def test_a_query_that_runs_short_says_so(session: ge.Session, table: ge.Table, m
     monkeypatch.setattr(type(table.store.backend), "group_sum", no_room)
     with pytest.raises(ge.errors.MemoryShortageError, match="the query of cube 't' needs more memory"):
         cube.query("x.SUM", levels=["id"])
+
+
+def test_a_provider_that_runs_short_says_so(
+    session: ge.Session, table: ge.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cube = session.create_cube(table)
+
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(type(table.store.backend), "group_sum", no_room)
+    with pytest.raises(ge.errors.MemoryShortageError, match="provider 'id' needs more memory"):
+        cube.live("x.SUM", levels=["id"])
+    monkeypatch.undo()
+    table.append((0, 5.0, [0.0] * 8))  # nothing half-made follows
+    assert cube.query("x.SUM")["x.SUM"][0] == 5.0 + sum(i / 2 for i in range(1, ROWS))
+
+
+def test_a_provider_has_room_for_its_index_before_a_commit_is_published(
+    session: ge.Session, table: ge.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cube = session.create_cube(table)
+    cube.measures["top"] = ge.agg.max(table["x"])
+    live = cube.live("top", levels=["id"])
+    epoch = live.changes_since(None)[1]
+    tried = []
+
+    def no_room(self: RowsByCell, count: int) -> None:
+        tried.append(count)
+        raise MemoryError
+
+    monkeypatch.setattr(RowsByCell, "reserve", no_room)
+    with pytest.raises(ge.errors.MemoryShortageError, match="the commit needs more memory"):
+        table.append((ROWS, 1.0, [0.0] * 8), (0, 2.0, [0.0] * 8))
+    assert (tried, session.epoch, len(table)) == ([2], epoch, ROWS)
+    assert live.changes_since(epoch)[0] == []
 
 
 def test_a_named_shortage_keeps_its_name() -> None:

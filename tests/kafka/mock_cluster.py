@@ -35,6 +35,8 @@ def _library() -> ctypes.CDLL:
         ("rd_kafka_mock_partition_delete_records", number, [pointer, text, ctypes.c_int32, ctypes.c_int64]),
         ("rd_kafka_mock_partition_set_leader", number, [pointer, text, ctypes.c_int32, ctypes.c_int32]),
         ("rd_kafka_mock_group_initial_rebalance_delay_ms", None, [pointer, ctypes.c_int32]),
+        ("rd_kafka_mock_set_group_consumer_session_timeout_ms", None, [pointer, number]),
+        ("rd_kafka_mock_set_group_consumer_heartbeat_interval_ms", None, [pointer, number]),
     ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
@@ -53,6 +55,8 @@ class MockCluster:
         self._cluster = self._library.rd_kafka_mock_cluster_new(self._client, brokers)
         assert self._cluster
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
+        self._library.rd_kafka_mock_set_group_consumer_session_timeout_ms(self._cluster, 3000)
+        self._library.rd_kafka_mock_set_group_consumer_heartbeat_interval_ms(self._cluster, 500)
         self.bootstrap_server: str = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
 
     def create_topic(self, topic: str, partitions: int = 1) -> None:

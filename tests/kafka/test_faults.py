@@ -103,6 +103,21 @@ def test_a_load_that_waits_for_its_broker_can_be_stopped(
     assert load.state == "stopped"
 
 
+def test_without_an_answer_lag_is_an_error_and_stopping_is_quick(
+    broker: Broker, mock: MockCluster, events: ge.Table, eventually: Eventually
+) -> None:
+    topic = broker.topic()
+    broker.send(topic, [{"n": 1}])
+    load = events.load_kafka(**broker.load(topic))
+    assert load.wait(60)
+    mock.set_down()
+    eventually(lambda: load.error is not None)
+    with pytest.raises(ge.errors.KafkaError, match="broker"):
+        load.lag()
+    load.stop()
+    assert load.state == "stopped" and len(events) == 1
+
+
 def test_messages_that_have_gone_end_the_load_and_are_not_passed_over(
     broker: Broker, mock: MockCluster, session: ge.Session, events: ge.Table, eventually: Eventually
 ) -> None:
@@ -141,6 +156,35 @@ def test_a_commit_that_has_no_room_is_tried_again(
     eventually(lambda: not refusals and len(events) == 20)
     eventually(lambda: load.error is None)
     assert numbers(events) == list(range(20)) and load.wait(60)
+
+
+def test_what_was_committed_of_a_batch_is_not_read_again_when_the_rest_has_no_room(
+    broker: Broker, session: ge.Session, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products = session.create_table("products", types={"id": ge.LONG}, keys=["id"])
+    sales = session.create_table("sales", types={"n": ge.LONG, "id": ge.LONG})
+    sales.join(products, on={"id": "id"}, optional=False)
+    products.append((1,))
+    log = session._database.log
+    append, commits = log.append, 0
+
+    def full_disk_once(event: Any) -> Any:
+        nonlocal commits
+        commits += 1
+        if commits == 2:
+            raise LogWriteError("log", "no space left on device")
+        return append(event)
+
+    topic = broker.topic()
+    broker.send(topic, [{"n": n, "id": 9 if n == 13 else 1} for n in range(16)])
+    monkeypatch.setattr(log, "append", full_disk_once)
+    load = sales.load_kafka(**broker.load(topic, batch_size=16, batch_duration=2))
+    eventually(lambda: commits > 2)
+    broker.send(topic, [{"n": n, "id": 1} for n in range(16, 19)])
+    eventually(lambda: len(sales) >= 18)
+    assert numbers(sales) == [n for n in range(19) if n != 13]
+    assert [letter.position["offset"] for letter in session.dead_letters] == [13]
+    load.stop()
 
 
 def test_a_log_that_has_failed_ends_the_load(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import gpu_engine as ge
-from tests.kafka.broker import QUICK, Broker
+from tests.kafka.broker import Broker
 
 Eventually = Callable[[Callable[[], object]], None]
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -54,9 +54,10 @@ def test_partitions_move_when_a_session_comes_and_goes(
         assert sorted(numbers(one) + numbers(two)) == list(range(300))
 
 
-def test_positions_of_partitions_that_moved_are_forgotten(broker: Broker, tmp_path: Any, eventually: Eventually) -> None:
+def test_positions_of_partitions_that_moved_are_forgotten(
+    broker: Broker, tmp_path: Any, eventually: Eventually
+) -> None:
     topic, group = broker.topic(partitions=4), broker.group()
-    assert QUICK["session.timeout.ms"]
     with (
         ge.Session(backend="cpu", data_dir=tmp_path / "one") as one,
         ge.Session(backend="cpu", data_dir=tmp_path / "two") as two,

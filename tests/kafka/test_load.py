@@ -109,7 +109,7 @@ def test_a_batch_is_one_transaction_over_all_its_tables(broker: Broker, session:
     assert session.epoch == load.statistics().batches_total >= 10
     for epoch in range(1, session.epoch + 1):
         version = session.database.version(epoch=epoch)
-        assert version.statistics("left").rows == version.statistics("right").rows
+        assert version.statistics("left").row_count == version.statistics("right").row_count
 
 
 def test_a_deserializer_may_skip_and_may_give_several_rows(broker: Broker, trades: ge.Table) -> None:
@@ -176,10 +176,10 @@ def test_a_deserializer_may_treat_tombstones_itself(broker: Broker, trades: ge.T
 
 def test_a_batch_has_at_most_its_size(broker: Broker, trades: ge.Table) -> None:
     topic = broker.topic()
-    broker.send(topic, map(trade, range(100)))
-    load = trades.load_kafka(**broker.load(topic, batch_size=7, batch_duration=5))
+    broker.send(topic, map(trade, range(98)))
+    load = trades.load_kafka(**broker.load(topic, batch_size=7, batch_duration=50))
     assert load.wait(60)
-    assert load.statistics().batches_total >= 100 // 7 and len(trades) == 100
+    assert load.statistics().batches_total == 98 // 7 and len(trades) == 98
 
 
 def test_start_latest_takes_only_what_comes_later(broker: Broker, trades: ge.Table, eventually: Eventually) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_engine.backend.array_backend import DeviceColumn, Groups, MemoryUse
+from gpu_engine.backend.array_backend import Cells, DeviceColumn, Groups, MemoryUse
 from gpu_engine.backend.numpy_backend import NumpyBackend
 from tests.strict.strict_array import StrictArray, refuse
 from tests.strict.strict_index import StrictIndex
@@ -99,6 +99,56 @@ class StrictBackend:
         _same_length(host, groups)
         return StrictArray(self._cpu.group_max(host, groups, size, initial), self.meter)
 
+    def take_cells(self, cells: Cells, places: Any) -> Cells:
+        held = _cells(cells)
+        return self._device_cells(self._cpu.take_cells(held, _places(places, len(held[1]))))
+
+    def put_cells(self, cells: Cells, places: Any, new: Cells) -> None:
+        held, numbers = _cells(cells), _cells(new)
+        at = _places(places, len(held[1]))
+        if len(np.unique(at)) != len(at):
+            refuse("put_cells at one place twice:", "On a device any may win.")
+        if any(a.shape != (len(at), b.shape[1]) for a, b in zip(numbers, held, strict=True)):
+            refuse(f"put_cells of {new!r} at {len(at)} places of {cells!r}:", "They go together one by one.")
+        self._cpu.put_cells(held, at, numbers)
+
+    def sum_cells(self, cells: Cells, places: Any, added: Cells) -> tuple[Cells, Cells]:
+        held, deltas = _cells(cells), (_array(added[0], "sum_cells"), _array(added[1], "sum_cells"))
+        at = _places(places, len(held[1]))
+        for delta, block in zip(deltas, held, strict=True):
+            if delta.dtype != block.dtype or len(delta) != len(at) or delta.shape[1] > block.shape[1]:
+                refuse(f"sum_cells of {added!r} at {len(at)} places of {cells!r}:", "The first columns are meant.")
+        before, after = self._cpu.sum_cells(held, at, deltas)
+        return self._device_cells(before), self._device_cells(after)
+
+    def _device_cells(self, cells: Cells) -> Cells:
+        return StrictArray(cells[0], self.meter), StrictArray(cells[1], self.meter)
+
+    def alive(self, removed: Any, rows: Any, epoch: int, row_limit: int | None) -> StrictArray:
+        ends = _buffer(removed, "int64")
+        return StrictArray(self._cpu.alive(ends, _rows(rows, len(ends)), epoch, row_limit), self.meter)
+
+    def alive_on_branches(
+        self, removed: Any, rows: Any, marks: Any, first_marked: int, epoch_limits: Any, row_limits: Any
+    ) -> StrictArray:
+        ends, branches = _buffer(removed, "int64"), _buffer(marks, "int32")
+        limits = _buffer(epoch_limits, "int64"), _buffer(row_limits, "int64")
+        wanted = _rows(rows, min(len(ends), first_marked + len(branches)))
+        return StrictArray(
+            self._cpu.alive_on_branches(ends, wanted, branches, first_marked, *limits),
+            self.meter,
+        )
+
+    def join_gather(self, pointers: Any, row_of_entity: Any, entities: int) -> StrictArray:
+        places, rows = _array(pointers, "join_gather"), _buffer(row_of_entity, "int32")
+        if places.dtype.kind != "i" or places.ndim != 1:
+            refuse(f"join_gather of {pointers!r}:", "Pointers are (n,) integers.")
+        if len(places) and places.max() > np.iinfo(np.int32).max:
+            refuse(f"join_gather of a pointer {places.max()}:", "Entities are int32.")
+        if not 0 <= entities <= len(rows):
+            refuse(f"join_gather in {entities} of {len(rows)} places:", "They must be there.")
+        return StrictArray(self._cpu.join_gather(places, rows, entities), self.meter)
+
     def order_by_code(self, codes: Any, size: int) -> StrictArray:
         return StrictArray(self._cpu.order_by_code(_groups(codes, size), size), self.meter)
 
@@ -136,3 +186,36 @@ def _groups(group_of: Any, size: int) -> Any:
 def _same_length(values: Any, groups: Any) -> None:
     if len(values) != len(groups):
         refuse(f"{len(values)} values for {len(groups)} group ids:", "They go together one by one.")
+
+
+def _cells(cells: Cells) -> Cells:
+    """Return both blocks of cells, as kernels read them."""
+    hosts = tuple(_array(block, "cells") for block in cells)
+    floats, integers = hosts
+    if (str(floats.dtype), str(integers.dtype)) != ("float64", "int64"):
+        refuse(f"cells {cells!r}:", "They are float64 and int64.")
+    if floats.ndim != 2 or integers.ndim != 2 or len(floats) != len(integers):
+        refuse(f"cells {cells!r}:", "Both blocks are (n, columns).")
+    if not all(block.flags.c_contiguous for block in hosts):
+        refuse(f"cells {cells!r}:", "Blocks are contiguous.")
+    return floats, integers
+
+
+def _places(places: Any, size: int) -> Any:
+    """Return places, all of them in 0..size-1."""
+    if not isinstance(places, StrictArray) or places.dtype != np.int64:
+        refuse(f"places {places!r}:", "They are (k,) int64.")
+    return _groups(places, size)
+
+
+def _rows(rows: Any, size: int) -> Any:
+    """Return a slice, or row numbers, all of them in 0..size-1."""
+    return rows if isinstance(rows, slice) else _groups(rows, size)
+
+
+def _buffer(array: Any, dtype: str) -> Any:
+    """Return a one-dimensional buffer, as kernels read it."""
+    host = _array(array, "a buffer")
+    if host.dtype != dtype or host.ndim != 1 or not host.flags.c_contiguous:
+        refuse(f"a buffer {array!r}:", f"It is (n,) {dtype} and contiguous.")
+    return host
