@@ -81,6 +81,10 @@ class FileLedger:
             f"file {file}{self._suffix}": None if entry is None else asdict(entry) for file, entry in entries.items()
         }
 
+    def forgotten(self) -> dict[str, Any]:
+        """Return the positions that take every entry out."""
+        return self.notes(dict.fromkeys(self._files))
+
     def take(self, entries: Entries) -> None:
         """Take in entries that have been committed."""
         files = {**self._files, **entries}

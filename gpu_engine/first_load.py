@@ -16,7 +16,7 @@ from gpu_engine.database.filling import check_on_error
 from gpu_engine.database.table import Table
 from gpu_engine.errors import BadFileError, InvalidModelError
 from gpu_engine.file_intake import FileIntake
-from gpu_engine.file_ledger import FIRST_ROWS
+from gpu_engine.file_ledger import FIRST_ROWS, FileLedger
 from gpu_engine.loading import FileFormat, Files, Watch, infer_types, present_files
 from gpu_engine.schema import DataType, type_of_arrow
 from gpu_engine.supervisor import Supervisor
@@ -69,8 +69,9 @@ class FirstLoads:
         known = {} if stored is None else dict(stored.types)
         types = {**known, **infer_types(path, file_format, {**known, **(table.types or {})})}
         with self._new(name, types, table) as made:
-            noted = {} if stored is None else self._tables.positions
-            intake = FileIntake(made, file_format, source.on_error, self._tables.noting, noted)
+            if stored is None:
+                self._forget_files(name)
+            intake = FileIntake(made, file_format, source.on_error, self._tables.noting, self._tables.positions)
             if not source.watch:
                 self._load(made, source, intake, found=stored is not None)
                 return made
@@ -107,6 +108,13 @@ class FirstLoads:
                 wanted.append(file)
         for file in intake.load(wanted):
             raise BadFileError(str(file), "it has changed while it was read. Load it again once it is written.")
+
+    def _forget_files(self, name: str) -> None:
+        """Take out what the ledger has of a table of this name that is gone, because its first load failed."""
+        forgotten = FileLedger(name, self._tables.positions).forgotten()
+        if forgotten:
+            with self._tables.noting(forgotten):
+                pass
 
     def from_arrow(self, table: TableRequest, rows: pa.Table | pa.RecordBatch) -> Table:
         """Return a table with Arrow rows; errors as `Session.read_arrow`."""

@@ -243,3 +243,25 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
     assert meanwhile.is_set()
     following.holds(*ALL, (8, 80), (9, 90))
     assert following.failures() == []
+
+
+def test_a_table_whose_first_load_failed_has_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Files.read
+
+    def change_after(self: Files, types: Any, path: str, file_format: str) -> Any:
+        yield from read(self, types, path, file_format)
+        if Path(path).name == "b.csv":
+            write(tmp_path / "b.csv", (2, 0), (3, 0))
+
+    write(tmp_path / "a.csv", (1, 0))
+    write(tmp_path / "b.csv", (2, 0))
+    with ge.Session("cpu", tmp_path / "data") as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(Files, "read", change_after)
+            with pytest.raises(ge.errors.BadFileError, match=r"b\.csv.*changed while it was read"):
+                session.read_csv(tmp_path / "*.csv", "t", types=TYPES)
+        assert "t" not in session.tables
+        assert len(session.read_csv(tmp_path / "b.csv", "t", types=TYPES)) == 2
+    with ge.Session("cpu", tmp_path / "data") as session:
+        table = session.read_csv(tmp_path / "*.csv", "t", types=TYPES)
+        assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 2, 3]
