@@ -15,14 +15,16 @@ still serves whatever was asked of it before (a GPU does this by one stream; doc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-__all__ = ["Array", "ArrayBackend", "Cells", "DeviceColumn", "Groups", "IntIndex", "MemoryUse", "range_within"]
+__all__ = ["Array", "ArrayBackend", "Cells", "DeviceColumn", "Groups", "IntIndex", "MemoryUse", "T", "range_within"]
+
+T = TypeVar("T")
 
 Array: TypeAlias = Any
 """An array of the backend in use: `numpy.ndarray` or `cupy.ndarray`.
@@ -347,6 +349,21 @@ class ArrayBackend(Protocol):
 
     def ignore_float_errors(self) -> AbstractContextManager[object]:
         """Return a context in which dividing by zero, overflow and inf - inf quietly give inf or NaN."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many tasks `in_parallel` runs at a time; 1 where the device is parallel by itself."""
+        ...
+
+    def in_parallel(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        """Return what each task returns, in their order; tasks may run at the same time, on threads that end with them.
+
+        Raises
+        ------
+        Exception
+            What the first task that failed raised, once all have ended.
+        """
         ...
 
     def synchronize(self) -> None:

@@ -7,7 +7,7 @@ goes through the default stream, so it is done in the order in which it was aske
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_engine.backend import cuda_arrow, numpy_arrow
-from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, IntIndex, MemoryUse, range_within
+from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, IntIndex, MemoryUse, T, range_within
 from gpu_engine.backend.cuda_index import CudaIndex
 from gpu_engine.backend.cuda_kernels import Kernels, cuda_kernels
 from gpu_engine.backend.cuda_memory import Memory, device_memory
@@ -44,6 +44,8 @@ class CudaBackend:
 
     name = "gpu"
     chunk_rows = 1 << 23
+    workers = 1
+    """How many tasks run at a time: one launch uses the whole device."""
 
     def __init__(self, memory: Memory | None = None, kernels: Kernels | None = None) -> None:
         self._memory = memory or device_memory()
@@ -259,6 +261,10 @@ class CudaBackend:
     def ignore_float_errors(self) -> AbstractContextManager[object]:
         """Return a context that does nothing: a GPU raises no such errors."""
         return nullcontext()
+
+    def in_parallel(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        """Run one task after the other."""
+        return [task() for task in tasks]
 
     def synchronize(self) -> None:
         """Wait until all work asked for so far is done; what failed on the device is raised here."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_engine.backend import numpy_arrow
-from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, MemoryUse, range_within
+from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, MemoryUse, T, range_within
 from gpu_engine.backend.numpy_index import NumpyIndex
 from gpu_engine.backend.numpy_sort import distinct, order_within
 from gpu_engine.errors import NeedsGpuError
@@ -198,6 +199,20 @@ class NumpyBackend:
     def ignore_float_errors(self) -> AbstractContextManager[object]:
         """Return NumPy's own context; it holds for the calling thread."""
         return np.errstate(all="ignore")
+
+    @property
+    def workers(self) -> int:
+        """Return how many cores this process may use: NumPy lets go of the interpreter while it works."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def in_parallel(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        """Run the first task on this thread and each of the others on one of its own."""
+        if len(tasks) == 1:
+            return [tasks[0]()]
+        with ThreadPoolExecutor(len(tasks) - 1, thread_name_prefix="gpu-engine scan") as pool:
+            others = [pool.submit(task) for task in tasks[1:]]
+            first = tasks[0]()
+        return [first, *(other.result() for other in others)]
 
     def synchronize(self) -> None:
         """Return at once: a NumPy call has finished when it returns."""

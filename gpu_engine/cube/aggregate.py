@@ -67,6 +67,12 @@ class Primitive:
             return xp.ones(len(rows), dtype="int64") if values.valid is None else values.valid.astype("int64")
         return values.data if values.valid is None else xp.where(values.valid, values.data, self.empty)
 
+    def counts_all(self, rows: FlatRows) -> bool:
+        """Return whether it counts every one of the rows: it is `rows`, or the count of what is null in none."""
+        if self.expression is None:
+            return True
+        return self.function == "count" and rows.evaluated(self.expression, self.identity).valid is None
+
     def merge(self, backend: ArrayBackend, values: Array, group_of: Array, size: int) -> Array:
         """Return (size,) what (n,) values make together, group by group; `empty` for groups without any."""
         if self.linear:
@@ -74,7 +80,7 @@ class Primitive:
         group = backend.group_max if self.function == "max" else backend.group_min
         return group(values, group_of, size, self.empty)
 
-    def total(self, backend: ArrayBackend, values: Array) -> Array:
+    def total(self, values: Array) -> Array:
         """Return () what (n,) values, at least one, make together."""
         if self.linear:
             return values.sum(dtype=self.dtype)

@@ -93,7 +93,7 @@ class Contribution:
         xp, width = self._backend.xp, len(floats)
         # Numbers of rows are exact as floats, so one verb adds them up together with the float sums; the count of what
         # is never null is that of the rows.
-        counts = [one for one in integers if one.function == "count" and not self._never_null(one)]
+        counts = [one for one in integers if one.function == "count" and not one.counts_all(self._rows)]
         exact = [one for one in integers if one.function == "sum"]
         added = self._added_up([*floats, ROWS, *counts], "float64")
         whole = xp.empty((len(self), len(integers)), dtype="int64")
@@ -167,8 +167,3 @@ class Contribution:
         fresh[:paired] &= ~(self._stays & (moves.old[:paired] == moves.new[:paired]))
         chosen = fresh.nonzero()[0]
         return self._new_places[chosen], moves.new[chosen]
-
-    def _never_null(self, primitive: Primitive) -> bool:
-        """Return whether the expression has a value for every moved row."""
-        assert primitive.expression is not None
-        return self._rows.evaluated(primitive.expression, primitive.identity).valid is None

@@ -1,11 +1,15 @@
 """Scans: aggregates computed from the rows of a version, chunk by chunk.
 
-Floor 4. Chunks, as large as the backend likes them, bound what a scan takes beyond its result.
+Floor 4. Chunks, as large as the backend likes them, bound what a scan takes beyond its result. As many workers as the
+backend has take a part of the rows each, into cells of their own; these are merged in the order of the parts, so that a
+scan gives the same floats every time.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.cube.addressing import Addressing, addressing_for
@@ -32,20 +36,58 @@ def scan(
     Parameters
     ----------
     on_places : callable
-        Gets, chunk by chunk, the addressing, the (n,) places and the (n,) rows that were counted there.
+        Gets, chunk by chunk, the addressing, the (n,) places and the (n,) rows that were counted there. Several
+        threads may call it.
     """
-    backend, version = view.root.backend, view.snapshot.table(view.root)
+    backend, row_count = view.root.backend, view.snapshot.table(view.root).row_count
+    workers = max(1, min(backend.workers, row_count // backend.chunk_rows))
+    ends = [row_count * part // workers for part in range(workers + 1)]
+    tables = backend.in_parallel(
+        [
+            partial(_scan, view, levels, layout, condition, on_places, start, stop)
+            for start, stop in itertools.pairwise(ends)
+        ]
+    )
+    table = tables[0]
+    for other in tables[1:]:
+        table = _merged(table, other, levels)
+    return table
+
+
+def _scan(
+    view: FlatView,
+    levels: Sequence[Reference],
+    layout: Layout,
+    condition: Condition | None,
+    on_places: OnPlaces | None,
+    start: int,
+    end: int,
+) -> CellTable:
+    """Return the aggregates of rows `start` to `end`."""
+    backend = view.root.backend
     # Levels take their codes on the way, so the sizes known at the start may turn out too small.
     table = CellTable(backend, addressing_for(backend, level_sizes(levels)), layout)
-    start = 0
-    while start < version.row_count:
-        stop = min(version.row_count, start + max(backend.chunk_rows, table.size if levels else 0))
+    while start < end:
+        stop = min(end, start + max(backend.chunk_rows, table.size if levels else 0))
         with backend.ignore_float_errors():
             rows, numbers = _chunk(view, start, stop, condition)
             table, places = add_rows(table, rows, levels)
         if on_places is not None:
             on_places(table.addressing, places, backend.xp.arange(start, stop) if numbers is None else numbers)
         start = stop
+    return table
+
+
+def _merged(table: CellTable, other: CellTable, levels: Sequence[Reference]) -> CellTable:
+    """Add the cells of another table to those of the first, in place; a level that outgrew it moves them first."""
+    backend, filled = table.backend, other.backend.xp.flatnonzero(other.numbers.rows)
+    if not table.addressing.fits(level_sizes(levels)):
+        table = table.readdressed(addressing_for(backend, level_sizes(levels)))
+    places = table.addressing.encode(other.addressing.decode(filled)) if levels else filled
+    table.cover()
+    for primitive in table.numbers.layout.primitives:
+        held = table.numbers[primitive]
+        held[places] = primitive.combine(backend, held[places], other.numbers[primitive][filled])
     return table
 
 
@@ -80,12 +122,19 @@ def add_rows(table: CellTable, rows: FlatRows, levels: Sequence[Reference]) -> t
         table = table.readdressed(addressing_for(backend, level_sizes(levels)))
     places = place_rows(table.addressing, rows, levels)
     table.cover()
-    for primitive in table.numbers.layout.primitives:
-        held, values = table.numbers[primitive], primitive.values(rows)
-        if levels:
-            held[:] = primitive.combine(backend, held, primitive.merge(backend, values, places, table.size))
-        elif len(rows):
-            held[:1] = primitive.combine(backend, held[:1], primitive.total(backend, values))
+    if levels:
+        counted = backend.group_count(places, table.size)
+        for primitive in table.numbers.layout.primitives:
+            held = table.numbers[primitive]
+            if primitive.counts_all(rows):
+                held += counted
+            else:
+                merged = primitive.merge(backend, primitive.values(rows), places, table.size)
+                held[:] = primitive.combine(backend, held, merged)
+    elif len(rows):
+        for primitive in table.numbers.layout.primitives:
+            held = table.numbers[primitive][:1]
+            held[:] = primitive.combine(backend, held, primitive.total(primitive.values(rows)))
     return table, places
 
 

@@ -65,18 +65,23 @@ class Postings:
         shifted = codes[self._sorted :].astype("int64")
         shifted += 1
         order = self._backend.order_by_code(shifted, size + 1)
-        # An entry of the tail comes after all sorted ones of its code and after those of the tail before it.
         starts = xp.full(size + 2, self._sorted, dtype="int64")
         starts[: len(self._starts)] = self._starts
+        self._entries = self._merged(order, shifted, starts) if self._sorted else order.astype("int32")
+        starts[1:] += xp.cumsum(self._backend.group_count(shifted, size + 1))
+        self._starts, self._sorted = starts, len(codes)
+
+    def _merged(self, order: Array, shifted: Array, starts: Array) -> Array:
+        """Return the sorted entries with those of the tail, each after all of its code that came before it."""
+        xp, total = self._backend.xp, self._sorted + len(order)
         places = starts[1:].take(shifted.take(order))
-        places += xp.arange(tail)
-        entries = xp.empty(len(codes), dtype="int32")
-        is_sorted = xp.ones(len(codes), dtype="bool")
+        places += xp.arange(len(order))
+        entries = xp.empty(total, dtype="int32")
+        is_sorted = xp.ones(total, dtype="bool")
         is_sorted[places] = False
         entries[is_sorted] = self._entries
         entries[places] = order + self._sorted
-        starts[1:] += xp.cumsum(self._backend.group_count(shifted, size + 1))
-        self._entries, self._starts, self._sorted = entries, starts, len(codes)
+        return entries
 
     def _find_sorted(self, wanted: Array) -> tuple[Array, Array]:
         xp = self._backend.xp

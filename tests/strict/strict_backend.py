@@ -5,14 +5,14 @@ The verbs compute on NumPy. What they are given must be as `ArrayBackend` says: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from gpu_engine.backend.array_backend import Cells, DeviceColumn, Groups, MemoryUse
+from gpu_engine.backend.array_backend import Cells, DeviceColumn, Groups, MemoryUse, T
 from gpu_engine.backend.numpy_backend import NumpyBackend
 from tests.strict.strict_array import StrictArray, refuse
 from tests.strict.strict_index import StrictIndex
@@ -26,6 +26,8 @@ class StrictBackend:
     name = "strict"
     chunk_rows = 1 << 14
     """Few, so that tests take several."""
+    workers = 3
+    """Scans are cut into so many parts, so that merging them is tried."""
 
     def __init__(self) -> None:
         self.meter = TransferMeter()
@@ -157,6 +159,10 @@ class StrictBackend:
 
     def ignore_float_errors(self) -> AbstractContextManager[object]:
         return self._cpu.ignore_float_errors()
+
+    def in_parallel(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        """Run one task after the other."""
+        return [task() for task in tasks]
 
     def synchronize(self) -> None:
         """Return at once."""
