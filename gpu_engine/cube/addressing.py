@@ -46,6 +46,13 @@ class DenseAddressing:
         self._backend = backend
         self._bits = [size.bit_length() for size in sizes]
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other one gives the same places."""
+        return isinstance(other, DenseAddressing) and self._bits == other._bits
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._bits))
+
     @property
     def size(self) -> int:
         """Number of places, most of them perhaps without a cell."""

@@ -132,7 +132,7 @@ class AggregateProvider:
         table = scan(view, self.levels, self._layout, self.condition, lambda *part: parts.append(part))
         by_cell = RowsByCell(self.backend)
         for addressing, places, rows in parts:
-            if addressing is not table.addressing:
+            if addressing != table.addressing:
                 places = table.addressing.encode(addressing.decode(places))
             by_cell.add(places, rows)
         by_cell.prepare(table.size)

@@ -83,7 +83,8 @@ def _merged(table: CellTable, other: CellTable, levels: Sequence[Reference]) -> 
     backend, filled = table.backend, other.backend.xp.flatnonzero(other.numbers.rows)
     if not table.addressing.fits(level_sizes(levels)):
         table = table.readdressed(addressing_for(backend, level_sizes(levels)))
-    places = table.addressing.encode(other.addressing.decode(filled)) if levels else filled
+    same = other.addressing == table.addressing
+    places = filled if same else table.addressing.encode(other.addressing.decode(filled))
     table.cover()
     for primitive in table.numbers.layout.primitives:
         held = table.numbers[primitive]
