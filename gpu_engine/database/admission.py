@@ -17,10 +17,6 @@ from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["admit", "bytes_of_rows", "bytes_to_add"]
 
-_BYTES = {"bool": 1, "int32": 4, "float32": 4, "int64": 8, "float64": 8}
-_LIFE_SPAN = 8
-_KEYED = 4 + 4
-
 
 def admit(backend: ArrayBackend, operations: Iterable[Operation]) -> None:
     """Refuse operations whose rows have no room.
@@ -33,8 +29,8 @@ def admit(backend: ArrayBackend, operations: Iterable[Operation]) -> None:
     rows: dict[TableStore, int] = {}
     for operation in operations:
         if isinstance(operation, Upsert | Update):
-            arriving = max((len(column) for column in operation.columns.values()), default=0)
-            rows[operation.store] = rows.get(operation.store, 0) + arriving
+            arriving = next(iter(operation.columns.values()), ())
+            rows[operation.store] = rows.get(operation.store, 0) + len(arriving)
     for store, count in rows.items():
         require(backend, f"adding {count:,} rows to table {store.name!r}", bytes_to_add(store, count))
 
@@ -48,6 +44,4 @@ def bytes_to_add(store: TableStore, count: int) -> int:
 
 def bytes_of_rows(store: TableStore, count: int) -> int:
     """Return about how many bytes so many rows take, without indexes."""
-    types = store.schema.types.values()
-    values = sum(_BYTES[kind.storage] * (kind.width or 1) for kind in types)
-    return count * (values + _LIFE_SPAN + (_KEYED if store.entities is not None else 0))
+    return count * store.row_bytes

@@ -144,7 +144,7 @@ class TableDraft:
         before = self._previous(alive)
         paired = before >= 0
         paired &= self.base.alive(xp.maximum(before, 0))
-        places = xp.flatnonzero(paired)
+        places = paired.nonzero()[0]
         old, new = before[places], alive[places]
         added = nothing if len(new) == len(alive) else alive[~paired]
         removed = self._dropped

@@ -49,6 +49,11 @@ class TableChange:
         return sum([int(rows.nbytes) for rows in parts])
 
 
+_BYTES = {"bool": 1, "int32": 4, "float32": 4, "int64": 8, "float64": 8}
+_LIFE_SPAN = 8
+_KEYED = 4 + 4
+
+
 class TableStore:
     """One table. One writer at a time; readers hold a `TableVersion`."""
 
@@ -60,6 +65,9 @@ class TableStore:
         keys = [self.columns[key] for key in schema.keys]
         self.entities = EntityIndex(backend, keys) if keys else None
         """Index of the key; None for a table without one, whose rows are never updated, only added and removed."""
+        values = sum(_BYTES[kind.storage] * (kind.width or 1) for kind in schema.types.values())
+        self.row_bytes = values + _LIFE_SPAN + (_KEYED if keys else 0)
+        """Bytes that a row takes, without indexes."""
         self.rows = RowStore(backend, list(self.columns.values()))
         """The rows. Compaction puts another row store here."""
         self._alive: dict[int, EpochCounts] = {ROOT: EpochCounts()}
