@@ -157,7 +157,7 @@ def _round(rows: int, commits: int, backend: str) -> Round:
         registration = session.database.streamer.register(session.database.prepare.list(table), listener)
         registration.attached.add_done_callback(lambda _: done.append(time.perf_counter() - begin))
         attaching: list[float] = []
-        while not done:
+        while not (done and attaching):
             attaching += _timed(table, _next(upserts, 20))
         following = _timed(table, _next(upserts, commits))
         assert registration.wait_for(session.epoch, TIMEOUT), registration.error

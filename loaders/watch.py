@@ -276,7 +276,9 @@ class FileWatcher:
         except OSError as error:
             logger.warning("%s cannot be looked at now: %s", path, error)
         else:
-            self._settling.observe(path, looks, time.monotonic())
+            # A folder that is gone says nothing of its files: it may come back with them.
+            if looks is not None or self._selection.root.is_dir():
+                self._settling.observe(path, looks, time.monotonic())
 
     def _report_settled(self) -> None:
         for path in self._settling.ripe(time.monotonic()):

@@ -305,16 +305,21 @@ def test_a_session_closes_while_everybody_works(threads: Threads) -> None:
     bank = Bank(session)
     lives = [bank.cube.live("home", levels=["Name"], on_change=lambda change: None) for _ in range(3)]
 
-    def write() -> None:
-        try:
-            bank.carry()
-        except ge.errors.SessionClosedError:
-            threads.stop.set()
+    told = set()
 
-    threads.start(write)
-    threads.start(bank.check)
+    def until_closed(work: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                work()
+            except ge.errors.SessionClosedError:
+                told.add(work)
+
+        return run
+
+    threads.start(until_closed(bank.carry))
+    threads.start(until_closed(bank.check))
     eventually(lambda: session.epoch > 50, "work goes on")
     session.close()
-    eventually(threads.stop.is_set, "the writer is told")
+    eventually(lambda: len(told) == 2, "writer and reader are told")
     assert all(live.error is None for live in lives)
     assert session.health().status == "ok"
