@@ -78,13 +78,19 @@ class Page:
     def open(self, path: str = "") -> None:
         """Open the page and wait for its first cells."""
         self.page.goto(self.url + path)
-        self.evaluate("""() => new Promise((done) => {
-            const look = () => window.gpuEngine?.cells.size ? done() : setTimeout(look, 20);
-            look();
-        })""")
+        self.wait_for_cells()
+
+    def wait_for_cells(self) -> None:
+        """Wait for the first cells of a page that has been asked for."""
+        self.until("() => window.gpuEngine?.cells.size")
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
+        """Return what a function of the page gives at once: playwright has no deadline for one that waits."""
         return self.page.evaluate(script, argument)
+
+    def until(self, script: str, argument: Any = None) -> Any:
+        """Return what a function of the page gives as soon as that is something, within the deadline."""
+        return self.page.wait_for_function(script, arg=argument, polling=10).json_value()
 
     def note_frames(self) -> None:
         """Keep what each frame changed, and which cells of the plain table blink right after it."""
@@ -99,16 +105,7 @@ class Page:
 
     def frame_of(self, epoch: int) -> Any:
         """Return what was kept of the frame that brought `epoch`."""
-        return self.evaluate(
-            """(epoch) => new Promise((done) => {
-                const look = () => {
-                    const found = window.seen.find((frame) => frame.epoch === epoch);
-                    if (found) done(found); else setTimeout(look, 10);
-                };
-                look();
-            })""",
-            epoch,
-        )
+        return self.until("(epoch) => window.seen.find((frame) => frame.epoch === epoch)", epoch)
 
     def _note(self, wrong: bool, text: str) -> None:
         if wrong:

@@ -19,16 +19,13 @@ def key(*levels: str | None) -> str:
 
 def pulsing(page) -> list[str]:
     """Return the texts of the grid's cells as soon as some of them pulse."""
-    return page.evaluate("""() => new Promise((done) => {
+    return page.until("""() => {
         const inside = (root) => [...root.querySelectorAll("*")].flatMap(
             (element) => [element, ...(element.shadowRoot ? inside(element.shadowRoot) : [])]);
-        const look = () => {
-            const cells = inside(document.getElementById("grid")).filter(
-                (element) => element.tagName === "TD" && element.style.animationName.startsWith("pulse"));
-            if (cells.length) done(cells.map((cell) => cell.textContent.trim())); else setTimeout(look, 10);
-        };
-        look();
-    })""")
+        const cells = inside(document.getElementById("grid")).filter(
+            (element) => element.tagName === "TD" && element.style.animationName.startsWith("pulse"));
+        return cells.length && cells.map((cell) => cell.textContent.trim());
+    }""")
 
 
 def test_the_page_shows_the_deep_hierarchy_and_all_sums(page):
