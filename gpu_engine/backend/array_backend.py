@@ -238,6 +238,24 @@ class ArrayBackend(Protocol):
         """Return the value of an array with one element. The only way by which values leave a device one by one."""
         ...
 
+    def enlarged(self, array: Array, used: int, capacity: int) -> Array:
+        """Return an array of at least `capacity` rows, the first `used` of them those of `array`.
+
+        The others are 0, or what was written to `array` there. It may share the memory of `array`, which readers may go on reading up to `used`. Enough room is given ahead
+        that an array which grows row by row costs what its rows cost; one without rows in use gets what it asks for.
+
+        Parameters
+        ----------
+        array : (n,) or (n, width)
+            Made by `enlarged`, or new; 0 <= used <= n <= capacity.
+
+        Raises
+        ------
+        MemoryError
+            If there is no room; nothing has changed by then.
+        """
+        ...
+
     def group(self, keys: Array) -> Groups:
         """Return the distinct values of (n,) int64 `keys`, ascending, and the group of each row."""
         ...

@@ -90,6 +90,13 @@ class CudaBackend:
         value: int | float | bool = self._memory.download(array0d).item()
         return value
 
+    def enlarged(self, array: Array, used: int, capacity: int) -> Array:
+        """Return a copy with twice the room, at least."""
+        rows = capacity if used == 0 else max(capacity, 2 * len(array))
+        grown = self.xp.zeros((rows, *array.shape[1:]), dtype=array.dtype)
+        grown[:used] = array[:used]
+        return grown
+
     def group(self, keys: Array) -> Groups:
         """Return the distinct keys, ascending, and each row's group; waits for their number.
 

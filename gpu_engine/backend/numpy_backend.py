@@ -22,6 +22,7 @@ import pyarrow as pa
 from gpu_engine.backend import numpy_arrow
 from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, MemoryUse, T, range_within
 from gpu_engine.backend.numpy_index import NumpyIndex
+from gpu_engine.backend.numpy_memory import enlarged
 from gpu_engine.backend.numpy_sort import distinct, order_within
 from gpu_engine.errors import NeedsGpuError
 
@@ -67,6 +68,10 @@ class NumpyBackend:
         """Return the value of an array with one element."""
         value: int | float | bool = array0d.item()
         return value
+
+    def enlarged(self, array: Array, used: int, capacity: int) -> Array:
+        """Return an array with more room, in the same place if address space could be reserved (1 us)."""
+        return enlarged(array, used, capacity)
 
     def group(self, keys: Array) -> Groups:
         """Return the distinct keys, ascending, and each row's group.
