@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["enlarged", "held", "roomy"]
+__all__ = ["enlarged", "growth", "held", "roomy"]
 
 Values = npt.NDArray[Any]
 
@@ -50,18 +50,31 @@ def roomy(rows: int, dtype: npt.DTypeLike, row_shape: tuple[int, ...] = ()) -> V
 
 def enlarged(array: Values, used: int, capacity: int) -> Values:
     """Return an array of at least `capacity` rows, the first `used` of them those of `array`; see `ArrayBackend`."""
-    whole = array.base
-    if not _is_reservation(whole) or capacity > len(whole):
-        whole = roomy(capacity if used == 0 else max(capacity, 2 * len(array)), array.dtype, array.shape[1:])
+    whole = _reserved(array, capacity)
+    if whole is None:
+        whole = roomy(growth(array, used, capacity), array.dtype, array.shape[1:])
         whole[:used] = array[:used]
         if not _is_reservation(whole):
             return whole
     return whole[: min(len(whole), capacity if used == 0 else max(capacity, len(array) + len(array) // STEP))]
 
 
+def growth(array: Values, used: int, capacity: int) -> int:
+    """Return how many rows `enlarged` takes memory for."""
+    if _reserved(array, capacity) is not None:
+        return max(capacity - len(array), len(array) // STEP)
+    return capacity if used == 0 else max(capacity, 2 * len(array))
+
+
 def held(array: Values, used: int) -> int:
     """Return the bytes that an array of `roomy` takes of the memory, its first `used` rows having been written."""
     return array[:used].nbytes if _is_reservation(array) else array.nbytes
+
+
+def _reserved(array: Values, capacity: int) -> Values | None:
+    """Return the reservation that an array is the beginning of, if it has so much room."""
+    whole: Any = array.base
+    return whole if _is_reservation(whole) and capacity <= len(whole) else None
 
 
 def _is_reservation(array: Any) -> bool:

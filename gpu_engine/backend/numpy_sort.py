@@ -57,6 +57,9 @@ def first_occurrences(values: Int64s) -> tuple[Int64s, Int64s] | None:
         For each row the position in `first` of the row with the same value.
     """
     if len(values) <= SMALL:
+        ordered = np.sort(values)
+        if (ordered[1:] != ordered[:-1]).all():
+            return None
         order = values.argsort()
         return _first_by_order(values[order], order)
     if (values[1:] > values[:-1]).all():

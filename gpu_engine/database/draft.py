@@ -223,9 +223,10 @@ class TableDraft:
 
     def _last_of_each(self, entities: Array) -> Array | None:
         """Return the last place of each distinct entity, ascending; None if no entity comes twice."""
-        groups = self.store.backend.group(entities.astype("int64"))
-        if len(groups.keys) == len(entities):
+        ordered = self._xp.sort(entities)
+        if not self._scalar((ordered[1:] == ordered[:-1]).any()):
             return None
+        groups = self.store.backend.group(entities.astype("int64"))
         self.counts.duplicates += len(entities) - len(groups.keys)
         places = self._xp.arange(len(entities))
         return self._xp.sort(self.store.backend.group_max(places, groups.group_of, len(groups.keys), -1))
