@@ -18,7 +18,7 @@ from gpu_engine.database.operation import Operation, Upsert
 from gpu_engine.database.reader import Reader, TopicLoad
 from gpu_engine.database.report import CommitReport
 from gpu_engine.database.salvage import salvage
-from gpu_engine.database.staging import arrow_batches_to_columns, rows_to_columns
+from gpu_engine.database.staging import arrow_to_columns, rows_to_columns
 from gpu_engine.database.transaction import Transactions
 from gpu_engine.errors import BadFileError, EngineError, InvalidModelError, InvalidRowError
 from gpu_engine.storage.table_store import TableStore
@@ -95,12 +95,12 @@ class FillableTable:
             As `append`.
         """
         check_on_error(on_error)
-        if isinstance(rows, pa.RecordBatch):
-            rows = [rows]
-        if not isinstance(rows, pa.Table):
+        if not isinstance(rows, pa.Table | pa.RecordBatch):
             rows = pa.Table.from_batches(list(rows))
         if on_error == "fail":
             return self._submit(Upsert(self.store, self._columns(rows)))
+        if isinstance(rows, pa.RecordBatch):
+            rows = pa.Table.from_batches([rows])
         return self._submit_all(
             *self._salvaged_table(rows, "Arrow rows", range(rows.num_rows), "row", uuid.uuid4().hex)
         )
@@ -234,8 +234,8 @@ class FillableTable:
     ) -> DeadLetter:
         return DeadLetter.of(self.name, source, position, error, raw_row(row()), ROW)
 
-    def _columns(self, rows: pa.Table) -> dict[str, pa.Array]:
-        return arrow_batches_to_columns(self.name, self.store.schema, rows)
+    def _columns(self, rows: pa.Table | pa.RecordBatch) -> dict[str, pa.Array]:
+        return arrow_to_columns(self.name, self.store.schema, rows)
 
     def _submit(self, *operations: Operation) -> CommitReport | None:
         if not operations:
