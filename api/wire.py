@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -152,7 +153,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
         return _values(column.cast(kind.value_type))
     if pa.types.is_floating(kind):
         numbers = column.to_numpy()  # NaN where null
-        if math.isfinite(numbers.sum()):
+        if np.isfinite(numbers).all():
             return list(numbers.tolist())
         return list(pc.if_else(pc.is_finite(column), column, pa.scalar(None, kind)).to_pylist())
     if pa.types.is_date(kind):
