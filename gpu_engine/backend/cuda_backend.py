@@ -236,7 +236,7 @@ class CudaBackend:
         count = len(pointers)
         rows = self.xp.empty(count, dtype="int64")
         narrow = self._contiguous(pointers, "int32")
-        self._kernels.each("join_range", count, narrow, 0, count, row_of_entity, entities, rows)
+        self._kernels.each("join_gather", count, narrow, count, row_of_entity, entities, rows)
         return rows
 
     def order_by_code(self, codes: Array, size: int) -> Array:

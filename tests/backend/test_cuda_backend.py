@@ -77,7 +77,7 @@ def test_cells_and_rows_take_one_launch_each(backend: CudaOnCpu) -> None:
         backend.join_gather(places, marks, 3)
     assert launched == [
         *("cells_take", "cells_sum", "cells_put"),
-        *("alive_range", "alive_range_on_branches", "alive_rows", "alive_rows_on_branches", "join_range"),
+        *("alive_range", "alive_range_on_branches", "alive_rows", "alive_rows_on_branches", "join_gather"),
     ]
     assert backend.to_host(before[1]).tolist() == [[5, 6], [1, 2]]
     assert backend.to_host(cells[1]).tolist() == [[2, 4], [3, 4], [10, 12]]
@@ -117,7 +117,7 @@ def test_commits_and_scans_launch_them(backend: CudaOnCpu, monkeypatch: pytest.M
         with launches(backend) as launched:
             sales.append((3, 1, 5.0))
         assert [launched.count(name) for name in ("cells_sum", "cells_put")] == [1, 1]
-        assert {"alive_rows", "join_range"} <= set(launched)
+        assert {"alive_rows", "join_gather"} <= set(launched)
         with launches(backend) as launched:
             assert session.reprocess().different_cells == 0
         assert "alive_range" in launched
