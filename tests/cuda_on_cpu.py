@@ -35,6 +35,7 @@ class CudaOnCpu(CudaBackend):
 
     name = "cuda on the cpu"
     chunk_rows = 1 << 10
+    csv_bytes = 0
 
     def __init__(self) -> None:
         self.kernels = CpuKernels(_module())
@@ -45,8 +46,8 @@ class CudaOnCpu(CudaBackend):
         distinct, places = self._cpu.encode_strings(texts)
         return distinct, self.from_host(places)
 
-    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
-        return None
+    def read_file(self, path: str, file_format: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+        return super().read_file(path, file_format, types) if file_format == "csv" else None
 
     def to_frame(self, columns: Mapping[str, DeviceColumn]) -> Any:
         return self._cpu.to_frame(columns)

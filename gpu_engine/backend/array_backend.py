@@ -216,10 +216,10 @@ class ArrayBackend(Protocol):
         """
         ...
 
-    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
-        """Return the rows of a Parquet file that the device has decoded; None where the host is to decode it.
+    def read_file(self, path: str, file_format: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+        """Return the rows of a "csv" or "parquet" file that the device has decoded; None where the host is to decode.
 
-        The device takes large files whose columns have just the types asked for, or text; the CPU takes none.
+        The device takes large files of which it is sure that they hold what the host would read; the CPU takes none.
         Text comes as a dictionary. An error in the file gives None too: the host's reader explains it.
         """
         ...

@@ -45,7 +45,7 @@ def read_parquet(path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None
         if metadata.num_rows < PARQUET_ROWS or not all(_is_plain(field, types) for field in schema):
             return None
         parts = [_read_row_groups(path, groups) for groups in _runs_of_row_groups(metadata)]
-    except (pa.ArrowException, OSError, RuntimeError) as error:
+    except (pa.ArrowException, OSError, RuntimeError, MemoryError) as error:
         _log.info("%s is decoded on the host: %s", path, error)
         return None
     return pa.concat_tables(parts).unify_dictionaries()
@@ -103,9 +103,16 @@ def _to_arrow(column: Any) -> pa.Array:
 
 
 def dictionary_array(distinct: pa.Array, places: npt.NDArray[np.int32]) -> pa.DictionaryArray:
-    """Return rows by their places among distinct texts; a null among these becomes null rows, where checks look."""
-    null = distinct.is_null().to_numpy(zero_copy_only=False)[places] if distinct.null_count else None
-    return pa.DictionaryArray.from_arrays(pa.array(places, mask=null), distinct.cast(pa.string()))
+    """Return rows by their places among distinct texts; a null among these becomes null rows.
+
+    It leaves the dictionary: checks look for nulls at the rows, and Arrow unifies no dictionaries with nulls in them.
+    """
+    texts = distinct.cast(pa.string())
+    if not texts.null_count:
+        return pa.DictionaryArray.from_arrays(pa.array(places), texts)
+    there = texts.is_valid().to_numpy(zero_copy_only=False)
+    moved = (np.cumsum(there) - 1).astype(np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(moved[places], mask=~there[places]), texts.drop_null())
 
 
 def _encoded(texts: Any) -> tuple[pa.Array, Array]:

@@ -55,7 +55,7 @@ class NumpyBackend:
         """Return the distinct texts and the place of each row's; one pass over the rows."""
         return numpy_arrow.encode_strings(texts)
 
-    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+    def read_file(self, path: str, file_format: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
         """Return None: here the loaders decode."""
         return None
 

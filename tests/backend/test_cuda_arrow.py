@@ -87,9 +87,27 @@ def test_an_error_of_the_decoder_is_left_to_the_host_and_logged(
     assert "unsupported encoding" in caplog.text
 
 
+def test_texts_with_nulls_of_several_parts_share_a_dictionary(
+    taken: list[list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(path: str, groups: list[int]) -> pa.Table:
+        """Decode as libcudf encodes: the null is one of the distinct texts."""
+        read = pq.ParquetFile(path).read_row_groups(groups)
+        texts = [None, *sorted(set(read["s"].drop_null().to_pylist()))]
+        places = np.array([texts.index(text) for text in read["s"].to_pylist()], np.int32)
+        return read.set_column(1, "s", cuda_arrow.dictionary_array(pa.array(texts), places))
+
+    file = tmp_path / "x.parquet"
+    pq.write_table(rows(75), file, row_group_size=12)
+    monkeypatch.setattr(cuda_arrow, "_read_row_groups", decode)
+    read = cuda_arrow.read_parquet(str(file), TYPES)
+    assert read is not None
+    assert read.cast(rows(75).schema).equals(rows(75))
+
+
 def test_a_null_among_the_distinct_texts_becomes_null_rows() -> None:
     places = np.array([1, 0, 2, 0], np.int32)
     column = cuda_arrow.dictionary_array(pa.array([None, "a", "b"], pa.large_string()), places)
     assert column.to_pylist() == ["a", None, "b", None]
-    assert column.null_count == 2
+    assert (column.null_count, column.dictionary.to_pylist()) == (2, ["a", "b"])
     assert column.type.value_type == pa.string()

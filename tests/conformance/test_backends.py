@@ -220,7 +220,7 @@ def test_texts_are_encoded(backend: ArrayBackend, count: int, type: pa.DataType,
 
 def test_small_parquet_files_are_left_to_the_loaders(backend: ArrayBackend, tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "x.parquet")
-    assert backend.read_parquet(str(tmp_path / "x.parquet"), {"x": pa.int64()}) is None
+    assert backend.read_file(str(tmp_path / "x.parquet"), "parquet", {"x": pa.int64()}) is None
 
 
 # --- group ------------------------------------------------------------------------------------------------------------

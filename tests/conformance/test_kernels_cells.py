@@ -208,7 +208,7 @@ def test_unknown_branches_are_refused(kernels: CpuModule, branch: int) -> None:
 
 
 def test_every_kernel_can_be_launched(kernels: CpuModule) -> None:
-    assert len(kernels.parameters) == 26 + 1
+    assert len(kernels.parameters) == 34 + 1
     for name in kernels.parameters:
         kernels.get_function(name)
 

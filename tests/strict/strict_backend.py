@@ -62,7 +62,7 @@ class StrictBackend:
         self.meter.up(places.nbytes)
         return distinct, StrictArray(places, self.meter)
 
-    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+    def read_file(self, path: str, file_format: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
         return None
 
     def to_frame(self, columns: Mapping[str, DeviceColumn]) -> Any:

@@ -36,6 +36,8 @@ std::pair<int, Launcher> entry(void (*kernel)(Arguments...)) {
 const std::map<std::string, std::pair<int, Launcher>> KERNELS = {
     ENTRY(alive_range), ENTRY(alive_range_on_branches), ENTRY(alive_rows), ENTRY(alive_rows_on_branches),
     ENTRY(cells_put), ENTRY(cells_sum), ENTRY(cells_take),
+    ENTRY(csv_compare), ENTRY(csv_dates), ENTRY(csv_decimals), ENTRY(csv_floats), ENTRY(csv_hashes), ENTRY(csv_integers),
+    ENTRY(csv_times), ENTRY(csv_truths),
     ENTRY(group_count_atomic), ENTRY(group_count_private),
     ENTRY(group_max_float64), ENTRY(group_max_int64), ENTRY(group_min_float64), ENTRY(group_min_int64),
     ENTRY(group_sum_float64_atomic), ENTRY(group_sum_float64_private),
