@@ -126,7 +126,7 @@ class Files:
         self, file: Path, file_format: FileFormat, types: Mapping[str, pa.DataType], meter: LoadMeter
     ) -> pa.Table | None:
         """Return the rows of a file, decoded on the device if it takes the file; None if there is nothing in it."""
-        decoded = self._backend.read_file(str(file), file_format, types)
+        decoded = self._backend.read_file(str(file), file_format, types, meter.within_file)
         if decoded is not None:
             meter.read_bytes(file.stat().st_size)
             return meter.took(decoded)

@@ -17,6 +17,7 @@ import gpu_engine.session
 from gpu_engine.backend.array_backend import ArrayBackend
 from gpu_engine.backend.choice import BackendReport, choose_backend
 from gpu_engine.backend.cuda_backend import CudaBackend
+from gpu_engine.backend.cuda_probe import probe_gpu
 from tests.strict.strict_backend import StrictBackend
 
 # Both profiles print how to repeat a failure. HYPOTHESIS_PROFILE=explore looks for new examples at every run.
@@ -79,6 +80,9 @@ def pytest_configure() -> None:
         raise pytest.UsageError(
             f"GPU_ENGINE_TEST_BACKEND={BACKEND}: leave it out, or choose strict, cuda-on-cpu or gpu"
         )
+    refused = next((step for step in probe_gpu() if not step.ok), None) if BACKEND == "gpu" else None
+    if refused is not None:
+        raise pytest.UsageError(f"GPU_ENGINE_TEST_BACKEND=gpu, but no GPU works: {refused.name}: {refused.detail}")
     if BACKEND:
         gpu_engine.session.choose_backend = _backend_of_this_run
 

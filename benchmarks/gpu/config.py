@@ -15,6 +15,10 @@ class Config:
     grouped_rows: int
     """Rows that are summed up by group, with six measures each."""
     groups: int
+    vectors: int
+    """Vectors of `scenarios` numbers that are summed up by book."""
+    scenarios: int
+    books: int
     loaded_rows: int
     """Rows of the bulk load."""
     transactions: tuple[int, ...]
@@ -33,6 +37,9 @@ class Config:
 FULL = Config(
     grouped_rows=100_000_000,
     groups=2_400,
+    vectors=500_000,
+    scenarios=250,
+    books=100,
     loaded_rows=100_000_000,
     transactions=(1_000, 100_000),
     table_rows=1_000_000,
@@ -44,6 +51,9 @@ FULL = Config(
 SMALL = Config(
     grouped_rows=20_000,
     groups=24,
+    vectors=500,
+    scenarios=40,
+    books=7,
     loaded_rows=5_000,
     transactions=(10, 1_000),
     table_rows=2_000,

@@ -22,7 +22,10 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-__all__ = ["Array", "ArrayBackend", "Cells", "DeviceColumn", "Groups", "IntIndex", "MemoryUse", "T", "range_within"]
+__all__ = [
+    *("Array", "ArrayBackend", "Cells", "DeviceColumn", "Groups", "HowFar", "IntIndex", "MemoryUse", "T"),
+    "range_within",
+]
 
 T = TypeVar("T")
 
@@ -35,6 +38,9 @@ verify (`cupy` need not even be installed), so the alias is `Any`; docstrings st
 
 Cells: TypeAlias = tuple[Array, Array]
 """(n, f) float64 and (n, i) int64: what n cells hold for f float and i integer primitives, C-contiguous. f may be 0."""
+
+HowFar: TypeAlias = Callable[[int, int], None]
+"""Told the rows and bytes of a file that are decoded so far; if the file is given up, they do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +222,9 @@ class ArrayBackend(Protocol):
         """
         ...
 
-    def read_file(self, path: str, file_format: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+    def read_file(
+        self, path: str, file_format: str, types: Mapping[str, pa.DataType], heard: HowFar
+    ) -> pa.Table | None:
         """Return the rows of a "csv" or "parquet" file that the device has decoded; None where the host is to decode.
 
         The device takes large files of which it is sure that they hold what the host would read; the CPU takes none.

@@ -15,7 +15,17 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_engine.backend import cuda_arrow, cuda_csv, numpy_arrow
-from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, IntIndex, MemoryUse, T, range_within
+from gpu_engine.backend.array_backend import (
+    Array,
+    Cells,
+    DeviceColumn,
+    Groups,
+    HowFar,
+    IntIndex,
+    MemoryUse,
+    T,
+    range_within,
+)
 from gpu_engine.backend.cuda_index import CudaIndex
 from gpu_engine.backend.cuda_kernels import Kernels, cuda_kernels
 from gpu_engine.backend.cuda_memory import Memory, device_memory
@@ -44,8 +54,6 @@ class CudaBackend:
 
     name = "gpu"
     chunk_rows = 1 << 23
-    csv_bytes = 16 << 20
-    """CSV files of fewer bytes are decoded on the host."""
     workers = 1
     """How many tasks run at a time: one launch uses the whole device."""
 
@@ -79,11 +87,13 @@ class CudaBackend:
             return distinct, self._memory.upload(places)
         return cuda_arrow.encode_strings(texts)
 
-    def read_file(self, path: str, file_format: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+    def read_file(
+        self, path: str, file_format: str, types: Mapping[str, pa.DataType], heard: HowFar
+    ) -> pa.Table | None:
         """Return the rows of a large file of plain columns; None for any other."""
         if file_format == "csv":
-            return cuda_csv.read_csv(path, types, self, self._kernels, self.csv_bytes)
-        return cuda_arrow.read_parquet(path, types)
+            return cuda_csv.read_csv(path, types, self, self._kernels, heard)
+        return cuda_arrow.read_parquet(path, types, heard)
 
     def to_frame(self, columns: Mapping[str, DeviceColumn]) -> Any:
         """Return a cudf.DataFrame over the same memory; texts are made from their codes, and dates widened."""

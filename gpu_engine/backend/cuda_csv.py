@@ -20,12 +20,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gpu_engine.backend import numpy_arrow
-from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.backend.array_backend import Array, ArrayBackend, HowFar
 from gpu_engine.backend.cuda_arrow import dictionary_array
 from gpu_engine.backend.cuda_kernels import Kernels
 
-__all__ = ["CSV_BYTES_AT_ONCE", "powers_of_five", "read_csv"]
+__all__ = ["powers_of_five", "read_csv"]
 
+CSV_BYTES = 16 << 20
+"""Files of fewer bytes are decoded on the host."""
 CSV_BYTES_AT_ONCE = 64 << 20
 """Bytes that are decoded at a time: what bounds the memory that decoding takes."""
 MOST_TEXTS = 1 << 20
@@ -41,16 +43,28 @@ class _Refused(Exception):
 
 
 def read_csv(
-    path: str, types: Mapping[str, pa.DataType], backend: ArrayBackend, kernels: Kernels, smallest: int
+    path: str,
+    types: Mapping[str, pa.DataType],
+    backend: ArrayBackend,
+    kernels: Kernels,
+    heard: HowFar,
+    *,
+    smallest: int = CSV_BYTES,
+    at_once: int = CSV_BYTES_AT_ONCE,
 ) -> pa.Table | None:
     """Return the rows of a file of at least `smallest` bytes, its texts as a dictionary; None for any other."""
+    parts: list[pa.Table] = []
+    rows = 0
     try:
         with open(path, "rb") as file:
             if file.seek(0, 2) < smallest:
                 return None
             file.seek(0)
             columns = _columns(file.readline(), types)
-            parts = [_Part(text, columns, backend, kernels).rows() for text in _whole_lines(file)]
+            for text in _whole_lines(file, at_once):
+                parts.append(_Part(text, columns, backend, kernels).rows())
+                rows += parts[-1].num_rows
+                heard(rows, file.tell())
     except (_Refused, OSError, MemoryError) as reason:
         _log.info("%s is decoded on the host: %s", path, reason)
         return None
@@ -71,10 +85,10 @@ def _columns(line: bytes, types: Mapping[str, pa.DataType]) -> dict[str, pa.Data
     return {name: types[name] for name in names}
 
 
-def _whole_lines(file: Any) -> Iterator[bytes]:
+def _whole_lines(file: Any, at_once: int) -> Iterator[bytes]:
     """Yield the rest of a file in parts of whole lines."""
     rest = b""
-    while read := file.read(CSV_BYTES_AT_ONCE):
+    while read := file.read(at_once):
         text = rest + read
         end = text.rfind(b"\n") + 1
         rest = text[end:]

@@ -7,6 +7,7 @@ import random
 import struct
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,6 @@ EMPTY = dict.fromkeys(ROW, "")
 def backend(request: pytest.FixtureRequest) -> CudaBackend:
     made = BACKENDS[request.param]()
     assert isinstance(made, CudaBackend)
-    made.csv_bytes = 0
     return made
 
 
@@ -61,8 +61,19 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("csv") / "x.csv"
 
 
+def decode(backend: CudaBackend, file: Path, types: dict[str, pa.DataType], at_once: int = 1 << 20) -> pa.Table | None:
+    heard: list[tuple[int, int]] = []
+    decoded = cuda_csv.read_csv(
+        str(file), types, backend, backend._kernels, lambda *far: heard.append(far), smallest=0, at_once=at_once
+    )
+    assert heard == sorted(heard)
+    if decoded is not None:
+        assert heard[-1] == (decoded.num_rows, file.stat().st_size)
+    return decoded
+
+
 def on_the_device(backend: CudaBackend, file: Path, types: dict[str, pa.DataType]) -> pa.Table | None:
-    decoded = backend.read_file(str(file), "csv", types)
+    decoded = decode(backend, file, types)
     return None if decoded is None else decoded.cast(pa.schema([(name, types[name]) for name in decoded.column_names]))
 
 
@@ -109,12 +120,12 @@ def test_a_file_of_all_types_is_decoded(backend: CudaBackend, file: Path, end: s
     assert set(second.values()) == {None}
 
 
-def test_parts_are_put_together(backend: CudaBackend, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_csv, "CSV_BYTES_AT_ONCE", 200)
+def test_parts_are_put_together(backend: CudaBackend, file: Path) -> None:
     write(file, *({**ROW, "n": str(i), "s": f"text {i % 7}"} for i in range(300)), last="")
-    assert taken(backend, file)
-    decoded = backend.read_file(str(file), "csv", TYPES)
-    assert decoded is not None and decoded["s"].num_chunks > 10
+    decoded, expected = decode(backend, file, TYPES, at_once=200), by_the_loaders(file, TYPES)
+    assert decoded is not None and expected is not None
+    assert same(decoded.cast(expected.schema), expected)
+    assert decoded["s"].num_chunks > 10
     assert len({tuple(chunk.dictionary.to_pylist()) for chunk in decoded["s"].chunks}) == 1
 
 
@@ -267,19 +278,19 @@ def test_columns_of_too_many_texts_are_left_to_the_host(
     assert not taken(backend, file)
 
 
-def test_small_files_other_types_and_one_column_are_left_to_the_host(
-    backend: CudaBackend, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_types_and_one_column_are_left_to_the_host(backend: CudaBackend, file: Path) -> None:
     write(file, ROW)
     assert taken(backend, file)
     for other in (pa.float32(), pa.list_(pa.float64(), 2), pa.timestamp("us", "UTC"), pa.decimal128(38, 2)):
-        assert backend.read_file(str(file), "csv", {**TYPES, "x": other}) is None
-    monkeypatch.setattr(backend, "csv_bytes", file.stat().st_size + 1)
-    assert backend.read_file(str(file), "csv", TYPES) is None
-    monkeypatch.setattr(backend, "csv_bytes", 0)
+        assert decode(backend, file, {**TYPES, "x": other}) is None
     file.write_text("x\n1\n\n2\n")
-    assert backend.read_file(str(file), "csv", {"x": pa.int64()}) is None
-    assert backend.read_file(str(file.with_name("none")), "csv", {"x": pa.int64()}) is None
+    assert decode(backend, file, {"x": pa.int64()}) is None
+    assert decode(backend, file.with_name("none"), {"x": pa.int64()}) is None
+
+
+def test_small_files_are_left_to_the_host(backend: CudaBackend, file: Path) -> None:
+    write(file, ROW)
+    assert CudaBackend.read_file(backend, str(file), "csv", TYPES, lambda rows, nbytes: None) is None
 
 
 def test_a_shortage_while_decoding_leaves_the_file_to_the_host(
@@ -290,7 +301,7 @@ def test_a_shortage_while_decoding_leaves_the_file_to_the_host(
 
     write(file, ROW)
     monkeypatch.setattr(backend, "from_host", no_room)
-    assert backend.read_file(str(file), "csv", TYPES) is None
+    assert decode(backend, file, TYPES) is None
 
 
 def test_a_table_loads_them_and_names_what_is_wrong(
@@ -298,10 +309,10 @@ def test_a_table_loads_them_and_names_what_is_wrong(
 ) -> None:
     monkeypatch.setattr("gpu_engine.session.choose_backend", lambda _: (backend, choose_backend("cpu")[1]))
     read: list[bool] = []
-    decode = cuda_csv.read_csv
+    decode_any = partial(cuda_csv.read_csv, smallest=0)
 
-    def noted(*arguments: Any) -> pa.Table | None:
-        decoded = decode(*arguments)
+    def noted(*arguments: Any, **sizes: Any) -> pa.Table | None:
+        decoded = decode_any(*arguments, **sizes)
         read.append(decoded is not None)
         return decoded
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpu_engine.backend import cuda_arrow
 from gpu_engine.backend.array_backend import ArrayBackend
 from tests.backends import BACKENDS
 
@@ -220,7 +221,37 @@ def test_texts_are_encoded(backend: ArrayBackend, count: int, type: pa.DataType,
 
 def test_small_parquet_files_are_left_to_the_loaders(backend: ArrayBackend, tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "x.parquet")
-    assert backend.read_file(str(tmp_path / "x.parquet"), "parquet", {"x": pa.int64()}) is None
+    assert (
+        backend.read_file(str(tmp_path / "x.parquet"), "parquet", {"x": pa.int64()}, lambda rows, nbytes: None) is None
+    )
+
+
+def test_large_parquet_files_are_decoded_by_the_gpu_alone(
+    backend: ArrayBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_arrow, "PARQUET_ROWS", 1)
+    monkeypatch.setattr(cuda_arrow, "PARQUET_ROWS_AT_ONCE", 400)
+    types = {str(type): type for type, _, _ in COLUMNS if type in cuda_arrow.DECODED}
+    columns = {
+        str(type): pa.array([None, *objects] * 100, type)[:300]
+        for type, objects, _ in COLUMNS
+        if type in types.values()
+    }
+    rows = pa.table({**columns, "text": pa.array([None, *TEXTS] * 50)})
+    pq.write_table(rows, tmp_path / "x.parquet", row_group_size=70)
+    heard: list[int] = []
+    read = backend.read_file(
+        str(tmp_path / "x.parquet"),
+        "parquet",
+        {**types, "text": pa.string()},
+        lambda count, nbytes: heard.append(count),
+    )
+    if backend.name == "gpu":
+        assert read is not None
+        assert read.cast(rows.schema).equals(rows)
+        assert heard[-1] == len(rows)
+    else:
+        assert read is None and heard == []
 
 
 # --- group ------------------------------------------------------------------------------------------------------------
