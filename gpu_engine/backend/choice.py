@@ -1,7 +1,8 @@
 """Which backend a session works on: chosen once, with a report of what was tried.
 
-Floor 1: imports errors and the backends. "auto" takes a GPU if every probe of it succeeds, else the CPU, and logs each
-step of the probe, what it chose and why. "gpu" fails where "auto" would fall back. After the choice there is no fallback.
+Floor 1: imports errors and the backends. "auto" takes a GPU if every probe of it succeeds, else the CPU. The log has
+each step of the probe, what was chosen and why. "gpu" fails where "auto" would fall back. After the choice there is no
+fallback.
 """
 
 from __future__ import annotations
