@@ -10,7 +10,7 @@ and `to_host`), and a value leaves the device as one scalar through `scalar` onl
 
 What holds on every device too: work happens in the order in which it is asked for, whatever thread asks. An array
 that one thread has made is there for every thread that sees the object, and a buffer that is written over or let go
-still serves whatever was asked of it before (a GPU does this by one stream; docs/gpu.md says why).
+still serves whatever was asked of it before (a GPU does this by one stream; docs/decisions/0010 says why).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Floor 1: imports cupy, numpy, pyarrow and errors; no CUDA library is imported before a `CudaBackend` is made. All work
 goes through the default stream, so it is done in the order in which it was asked for, whatever thread asked
-(docs/gpu.md). A verb waits for the device only where its docstring says so.
+(docs/decisions/0010). A verb waits for the device only where its docstring says so.
 """
 
 from __future__ import annotations
