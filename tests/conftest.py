@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,12 +105,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the tests that a missing system package has skipped, and how to have them."""
+    """Name the tests that a missing system package has skipped, and how to have them; count those that need a GPU."""
     skipped: dict[str, list[str]] = {}
+    without_gpu: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", ()):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
         if NEEDS in reason:
-            skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+            skipped.setdefault(reason, []).append(report.nodeid)
+        elif reason.startswith("no GPU"):
+            without_gpu[reason] += 1
+    for reason, count in without_gpu.items():
+        terminalreporter.line(f"{count} tests skipped: {reason}")
     for reason, tests in skipped.items():
         terminalreporter.section(f"{len(tests)} tests skipped: {reason}")
         for test in tests:

@@ -35,7 +35,8 @@ def encode_strings(texts: pa.Array) -> tuple[pa.Array, Array]:
     """Return the distinct ones of at least one text, a null among them if there is one, and (n,) int32 places."""
     import pylibcudf as plc
 
-    return _encoded(plc.Column.from_arrow(texts))
+    plain = texts.cast(pa.large_string()) if texts.type == pa.string_view() else texts
+    return _encoded(plc.Column.from_arrow(plain))
 
 
 def read_parquet(path: str, types: Mapping[str, pa.DataType], heard: HowFar) -> pa.Table | None:

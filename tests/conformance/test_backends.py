@@ -208,7 +208,9 @@ TEXTS = ["Paris", "", "Zürich", "Paris ", "a" * 300]
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 1000, 70_000])
-@pytest.mark.parametrize("type", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+@pytest.mark.parametrize(
+    "type", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
 @pytest.mark.parametrize("nulls", [False, True])
 def test_texts_are_encoded(backend: ArrayBackend, count: int, type: pa.DataType, nulls: bool) -> None:
     texts = [None if nulls and i % 7 == 3 else TEXTS[i % 5] for i in scattered(count, 1000)]
