@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,9 @@ class CudaOnCpu(CudaBackend):
         if file_format != "csv":
             return None
         return cuda_csv.read_csv(path, types, self, self._kernels, heard, smallest=0, at_once=1 << 20)
+
+    def ignore_float_errors(self) -> AbstractContextManager[object]:
+        return np.errstate(all="ignore")
 
     def to_frame(self, columns: Mapping[str, DeviceColumn]) -> Any:
         return self._cpu.to_frame(columns)
