@@ -3,12 +3,13 @@
 Floor 1: uses a backend and its kernels (kernels_csv.cuh). The loaders promise an error that names line, column and
 value; libcudf's reader fills short lines up, cuts long ones off and makes nulls of what it cannot read. So our kernels
 take a file only if every line has a field for each column and every field is written in a form that means the same to
-the loaders. Whatever is else, quotes and blank lines among it, leaves the whole file to the host, which decodes it or
-says what is wrong with it.
+the loaders. Whatever else it holds, blank lines or quotes within fields for example, leaves the whole file to the
+host, which decodes it or says what is wrong with it.
 """
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ CSV_BYTES_AT_ONCE = 64 << 20
 MOST_TEXTS = 1 << 20
 """A column with more distinct texts in one part is no dictionary: the host decodes it sooner."""
 LEAST_POWER, MOST_POWER = -342, 308
+IRREGULAR = "a line has another number of fields than the header, or is blank, or a quote stands within a field"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _log = logging.getLogger(__name__)
@@ -74,10 +76,10 @@ def read_csv(
 def _columns(line: bytes, types: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
     """Return name and type of each column of the header."""
     try:
-        names = line.removeprefix(BYTE_ORDER_MARK).decode().removesuffix("\n").removesuffix("\r").split(",")
-    except UnicodeDecodeError:
-        raise _Refused("the header is not UTF-8") from None
-    if len(names) < 2 or len(set(names)) < len(names) or any(name not in types or '"' in name for name in names):
+        names = next(csv.reader([line.removeprefix(BYTE_ORDER_MARK).decode()], strict=True), [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _Refused(f"the header cannot be read ({error})") from None
+    if len(names) < 2 or len(set(names)) < len(names) or any(name not in types for name in names):
         raise _Refused("the header is not a list of two or more columns whose types are given")
     other = next((name for name in names if not (types[name] == pa.string() or _kernel(types[name]))), None)
     if other is not None:
@@ -131,17 +133,35 @@ class _Part:
     def __init__(
         self, text: bytes, columns: Mapping[str, pa.DataType], backend: ArrayBackend, kernels: Kernels
     ) -> None:
-        if b'"' in text:
-            raise _Refused("it has quotes")
         self._host, self._columns, self._width = text, columns, len(columns)
         self._backend, self._each, self._xp = backend, kernels.each, backend.xp
         self._text = backend.from_host(np.frombuffer(text, np.uint8))
-        line_end = self._text == ord("\n")
-        self._ends = self._xp.flatnonzero(line_end | (self._text == ord(",")))
+        line_end, comma, wrong = self._text == ord("\n"), self._text == ord(","), None
+        if b'"' in text:
+            line_end, comma, wrong = self._outside_quotes(line_end, comma)
+        self._ends = self._xp.flatnonzero(line_end | comma)
         self._rows, beyond = divmod(len(self._ends), self._width)
-        if beyond or backend.scalar(self._irregular(line_end)):
-            raise _Refused("a line has another number of fields than the header, or is blank")
+        if beyond or not self._rows:
+            raise _Refused(IRREGULAR)
+        irregular = self._irregular(line_end)
+        if backend.scalar(irregular if wrong is None else irregular | wrong):
+            raise _Refused(IRREGULAR)
         self._refused = self._xp.zeros(1, dtype="int64")
+
+    def _outside_quotes(self, line_end: Array, comma: Array) -> tuple[Array, Array, Array]:
+        """Return which line ends and commas separate, and whether a quote stands where none may.
+
+        A field is quoted from its first byte to its last; within it two quotes stand for one. So a quote that opens
+        follows a separator, or the quote of such a pair, and one that closes comes before one.
+        """
+        quote = self._text == ord('"')
+        count = self._xp.cumsum(quote, dtype="int32")
+        inside = (count & 1) == 1
+        line_end, comma = line_end & ~inside, comma & ~inside
+        border = line_end | comma | quote
+        opens_wrong = (quote & inside)[1:] & ~border[:-1]
+        closes_wrong = (quote & ~inside)[:-1] & ~(border | (self._text == ord("\r")))[1:]
+        return line_end, comma, opens_wrong.any() | closes_wrong.any() | inside[-1]
 
     def _irregular(self, line_end: Array) -> Array:
         """Return whether lines end anywhere but behind every `width` fields; a lone CR ends one for the loaders."""
@@ -195,14 +215,16 @@ class _Part:
         stops = self._backend.to_host(self._ends[at]).tolist()
         before = self._xp.where(at > 0, self._ends[self._xp.maximum(at - 1, 0)] + 1, 0)
         starts = self._backend.to_host(before).tolist()
-        texts = [self._host[start:stop] for start, stop in zip(starts, stops, strict=True)]
-        if column == self._width - 1:
-            texts = [text.removesuffix(b"\r") for text in texts]
+        texts = [self._host[start:stop].removesuffix(b"\r") for start, stop in zip(starts, stops, strict=True)]
         try:
-            distinct = pa.array([text.decode() or None for text in texts], pa.string())
+            distinct = pa.array([_unquoted(text).decode() or None for text in texts], pa.string())
         except UnicodeDecodeError:
             raise _Refused("a text is not UTF-8") from None
         return dictionary_array(distinct, self._backend.to_host(places))
+
+
+def _unquoted(text: bytes) -> bytes:
+    return text[1:-1].replace(b'""', b'"') if text.startswith(b'"') else text
 
 
 @cache

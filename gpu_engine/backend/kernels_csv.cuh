@@ -1,8 +1,9 @@
 // Fields of a CSV text to numbers, dates and hashes of text. Strict: what is not written as the comments here say is
 // refused and counted, and the host decides what it is.
 //
-// `text` is lines without a quote; `ends` (rows * width,) has the place of each separator, so that a field lies between
-// two of them. An empty field is null: its value is 0 and `valid` false.
+// `ends` (rows * width,) has the place in `text` of each separator, so that a field lies between two of them. A field that
+// begins with a quote ends with one; these two do not belong to it. An empty field is null: its value is 0 and `valid`
+// false.
 
 struct Field {
     const unsigned char* at;
@@ -12,7 +13,8 @@ struct Field {
 __device__ inline Field field_at(const unsigned char* text, const int64* ends, int64 index) {
     const int64 start = index == 0 ? 0 : ends[index - 1] + 1, end = ends[index];
     const bool carriage = text[end] == '\n' && end > start && text[end - 1] == '\r';
-    return {text + start, end - start - carriage};
+    const bool quoted = end - carriage > start && text[start] == '"';
+    return {text + start + quoted, end - carriage - start - 2 * quoted};
 }
 
 template <typename Value, typename Parse>

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -120,6 +121,32 @@ def test_a_file_of_all_types_is_decoded(backend: CudaBackend, file: Path, end: s
     assert set(second.values()) == {None}
 
 
+def test_quoted_fields_are_decoded(backend: CudaBackend, file: Path) -> None:
+    quoted = {name: f'"{value}"' for name, value in ROW.items()}
+    rows = [ROW, quoted, dict.fromkeys(ROW, '""'), {**ROW, "s": '"a ""b"", c\nd"'}, {**ROW, "s": '""""'}, quoted]
+    for end in ("\n", "\r\n"):
+        write(file, *rows, end=end, last=end)
+        file.write_bytes(file.read_bytes().replace(b"n,i,", b'"n","i",', 1))
+        assert taken(backend, file)
+        decoded = on_the_device(backend, file, TYPES)
+        assert decoded is not None
+        assert decoded["s"].to_pylist() == [ROW["s"], ROW["s"], None, 'a "b", c\nd', '"', ROW["s"]]
+        assert set(decoded.slice(2, 1).to_pylist()[0].values()) == {None}
+
+
+def test_a_part_that_ends_within_quotes_leaves_the_file_to_the_host(backend: CudaBackend, file: Path) -> None:
+    write(file, ROW, {**ROW, "s": '"' + "\n" * 300 + '"'})
+    assert decode(backend, file, TYPES, at_once=200) is None
+    assert taken(backend, file)
+
+
+def test_files_of_arrows_writer_are_decoded(backend: CudaBackend, file: Path) -> None:
+    rows = pa.table({"n": [1, None, 3], "s": ["a, b", None, 'c"d'], "t": pa.array([datetime(2021, 5, 31)] * 3)})
+    pacsv.write_csv(rows, file)
+    types = {name: TYPES[name] for name in rows.column_names}
+    assert taken(backend, file, types)
+
+
 def test_parts_are_put_together(backend: CudaBackend, file: Path) -> None:
     write(file, *({**ROW, "n": str(i), "s": f"text {i % 7}"} for i in range(300)), last="")
     decoded, expected = decode(backend, file, TYPES, at_once=200), by_the_loaders(file, TYPES)
@@ -133,7 +160,12 @@ BROKEN: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("a short line", lambda text: text.replace(b",true", b"")),
     ("a long line", lambda text: text.replace(b",true", b",true,true")),
     ("a short and a long line", lambda text: text.replace(b",true", b"").replace(b",false", b",false,1")),
-    ("a quoted field", lambda text: text.replace(b"true", b'"true"')),
+    ("a quote within a field", lambda text: text.replace(b"Paris", b'Pa"ris')),
+    ("two quotes within a field", lambda text: text.replace(b"Paris", b'Pa""ris')),
+    ("something behind a quoted field", lambda text: text.replace(b"Paris", b'"Pa"ris')),
+    ("a blank before a quoted field", lambda text: text.replace(b"Paris", b' "Paris"')),
+    ("a blank behind a quoted field", lambda text: text.replace(b"true", b'"true" ')),
+    ("an open quote in the header", lambda text: text.replace(b"n,i", b'n,"i')),
     ("an open quote", lambda text: text.replace(b"Paris", b'"Paris')),
     ("a blank line", lambda text: text.replace(b"\n-", b"\n\n-")),
     ("a blank line at the end", lambda text: text + b"\n"),
@@ -207,10 +239,19 @@ def test_any_field_means_what_it_means_to_the_loaders(backend: CudaBackend, file
     taken(backend, file)
 
 
+PIECES = ["1", "a", "", '""', '"1"', '"a,b"', '"a\nb"', '"a""b"', '""""', 'a"b', '"a"b', ' "a"', '"a', "\r", "é"]
+LINES = st.tuples(
+    st.lists(st.tuples(st.sampled_from(["1", "", '"2"', '""', "3.5"]), st.sampled_from(PIECES)), max_size=5),
+    st.sampled_from(["\n", "\r\n"]),
+).map(lambda made: made[1].join(",".join(line) for line in made[0]))
+
+
 @settings(max_examples=300)
-@given(text=st.text("an,\n\r1.5é", max_size=60))
+@given(text=st.one_of(st.text('an,\n\r1.5é"', max_size=60), LINES))
 @example(text="1,a\n\n2,a\n")
 @example(text="1,a\r2,a\n")
+@example(text='1,"a,""\n"\n"2","a"\n')
+@example(text='"",""\n1,""""\n')
 def test_any_lines_are_the_loaders_lines(backend: CudaBackend, file: Path, text: str) -> None:
     file.write_bytes(b"x,s\n" + text.encode())
     taken(backend, file, {"x": pa.float64(), "s": pa.string()})
