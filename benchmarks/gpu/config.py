@@ -21,6 +21,8 @@ class Config:
     books: int
     loaded_rows: int
     """Rows of the bulk load."""
+    file_rows: int
+    """Rows of the files that are loaded."""
     transactions: tuple[int, ...]
     """Rows of an upsert."""
     table_rows: int
@@ -41,6 +43,7 @@ FULL = Config(
     scenarios=250,
     books=100,
     loaded_rows=100_000_000,
+    file_rows=5_000_000,
     transactions=(1_000, 100_000),
     table_rows=1_000_000,
     providers=10,
@@ -55,6 +58,7 @@ SMALL = Config(
     scenarios=40,
     books=7,
     loaded_rows=5_000,
+    file_rows=2_000,
     transactions=(10, 1_000),
     table_rows=2_000,
     providers=10,

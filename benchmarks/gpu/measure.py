@@ -6,13 +6,17 @@ checked for equality before its time counts.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 
 import gpu_engine as ge
 from benchmarks.gpu.config import Config
@@ -130,6 +134,7 @@ def _value_at_risk(backend: ArrayBackend, config: Config) -> Figure:
 
 def _engine(name: str, config: Config) -> Iterator[Figure]:
     yield _bulk_load(name, config)
+    yield from _file_loads(name, config)
     yield from _transactions(name, config)
     yield from _query(name, config)
 
@@ -154,20 +159,43 @@ def _types(dimensions: int = DIMENSIONS) -> dict[str, ge.DataType]:
 
 
 def _bulk_load(name: str, config: Config) -> Figure:
-    rows = _rows(0, config.loaded_rows).drop([f"d{k}" for k in range(1, DIMENSIONS)])
+    rows = _wide_rows(config.loaded_rows)
+    label = f"load {config.loaded_rows:,} rows from Arrow: key, {MEASURES} numbers, a level, a text"
+    return Figure(label, _loading(name, rows, lambda table: table.load_arrow(rows)), rows.nbytes)
+
+
+def _file_loads(name: str, config: Config) -> Iterator[Figure]:
+    rows = _wide_rows(config.file_rows)
+    with tempfile.TemporaryDirectory() as folder:
+        text, binary = Path(folder) / "rows.csv", Path(folder) / "rows.parquet"
+        pacsv.write_csv(rows, text)
+        pq.write_table(rows, binary)
+        for path, load in ((text, ge.Table.load_csv), (binary, ge.Table.load_parquet)):
+            timing = _loading(name, rows, lambda table, path=path, load=load: load(table, path))
+            moved = path.stat().st_size + rows.nbytes
+            yield Figure(f"load {config.file_rows:,} such rows from {path.suffix[1:]}", timing, moved)
+
+
+def _wide_rows(count: int) -> pa.Table:
+    rows = _rows(0, count).drop([f"d{k}" for k in range(1, DIMENSIONS)])
     books = pa.array([f"book {k}" for k in range(MEMBERS)])
-    places = pa.array((np.arange(config.loaded_rows) % MEMBERS).astype(np.int32))
-    rows = rows.append_column("book", pa.DictionaryArray.from_arrays(places, books).cast(pa.string()))
+    places = pa.array((np.arange(count) % MEMBERS).astype(np.int32))
+    return rows.append_column("book", pa.DictionaryArray.from_arrays(places, books).cast(pa.string()))
+
+
+def _loading(name: str, rows: pa.Table, load: Callable[[ge.Table], object]) -> Timing:
+    """Time the load of a new table, the second time that there is one, and compare its last row."""
     seconds = []
     for _ in range(2):
         with _session(name) as session:
             table = session.create_table("t", {**_types(1), "book": ge.STRING}, keys=["id"])
             begin = time.perf_counter()
-            table.load_arrow(rows)
+            load(table)
             seconds.append(time.perf_counter() - begin)
-            assert len(table) == config.loaded_rows
-    label = f"load {config.loaded_rows:,} rows from Arrow: key, {MEASURES} numbers, a level, a text"
-    return Figure(label, Timing.of(seconds[1:]), rows.nbytes)
+            assert len(table) == len(rows)
+            (last,) = rows.slice(len(rows) - 1).to_pylist()
+            assert session.database.version().get("t", last["id"]) == last, "a loaded row is wrong"
+    return Timing.of(seconds[1:])
 
 
 def _transactions(name: str, config: Config) -> Iterator[Figure]:

@@ -31,8 +31,9 @@ def test_a_small_run_writes_a_line_for_each_figure(project_root: Path, tmp_path:
     written = page.read_text()
     assert written in done.stdout
     figures = ("group 20,000 rows x 6 measures", "VaR of vector sums", "load 5,000 rows", "query a provider of 1,000")
+    files = ("load 2,000 such rows from csv", "load 2,000 such rows from parquet")
     upserts = ("10-row upsert into 10 providers", "1,000-row upsert into 10 providers")
-    for words in (*figures, *upserts, "peak memory"):
+    for words in (*figures, *files, *upserts, "peak memory"):
         (line,) = [line for line in written.splitlines() if line.startswith(f"| {words}")][:1]
         shown, limit = line.strip("|").split("|")[1:]
         assert shown.strip() and (limit.strip() or words == "peak memory"), line
