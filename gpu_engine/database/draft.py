@@ -221,6 +221,8 @@ class TableDraft:
 
     def _last_of_each(self, entities: Array) -> Array | None:
         """Return the last place of each distinct entity, ascending; None if no entity comes twice."""
+        if len(entities) < 2:
+            return None
         ordered = self._xp.sort(entities)
         if not self._scalar((ordered[1:] == ordered[:-1]).any()):
             return None
