@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from gpu_engine.database.commit import Version
-from gpu_engine.stream.listener import Event, StreamOptions, TransactionInfo, calls_of
+from gpu_engine.stream.listener import Event, StreamOptions, TransactionInfo
 from gpu_engine.stream.transaction_log import LogEntry, TransactionLog
 from gpu_engine.stream.view import StreamView
 
@@ -66,7 +66,7 @@ class Registration:
         self,
         name: str,
         view: StreamView,
-        listener: object,
+        calls: Mapping[str, Callable[..., object]],
         options: StreamOptions,
         log: TransactionLog,
         ended: Callable[[Registration], None],
@@ -77,7 +77,7 @@ class Registration:
         """Done once the listener is registered, and has the initial view if it asked for one; gives its epoch."""
         self.error: BaseException | None = None
         """What ended the registration, if it failed."""
-        self._calls = calls_of(listener)
+        self._calls = calls
         self._log, self._ended, self._report = log, ended, report
         self._closed = threading.Event()
         self._progress = threading.Condition()

@@ -351,8 +351,10 @@ class BranchesEqualDicts(RuleBasedStateMachine):
     @rule(data=st.data())
     def member_counts(self, data: st.DataObject) -> None:
         name = self.branch(data)
-        regions = Counter(row[2] for row in self.lines[name].at(self.last)[FACTS].values())
-        found = self.cube.hierarchies["region"].members(branch=name)
+        epoch = data.draw(st.none() | st.sampled_from(self.readable_epochs(name)), "epoch")
+        state = self.lines[name].at(self.last if epoch is None else epoch)
+        regions = Counter(row[2] for row in state[FACTS].values())
+        found = self.cube.hierarchies["region"].members(branch=name, epoch=epoch)
         assert {path[0]: count for path, count in found.items()} == regions
 
     @invariant()
