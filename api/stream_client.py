@@ -146,6 +146,7 @@ class StreamClient:
         *,
         branch: str | None = None,
         send_initial_view: bool = True,
+        dictionarized: bool = False,
     ) -> StreamRegistration:
         """Let a listener follow rows, and return once it is attached: it has the initial view if it asked for one.
 
@@ -154,6 +155,7 @@ class StreamClient:
         listener : an object with any of the methods of `gpu_engine.StreamListener`, but `on_self_failure`
         fields, where : in the words of the HTTP interface; all columns and all rows by default
         branch : the branch to follow, None for all of them
+        dictionarized : whether text comes as Arrow dictionary arrays, the codes of the table with its dictionary
 
         Raises
         ------
@@ -161,7 +163,7 @@ class StreamClient:
             With the service's code, if it refuses the query. The client stays usable.
         """
         request: dict[str, Any] = {"table": table, "fields": fields and list(fields), "where": where, "branch": branch}
-        request |= {"send_initial_view": send_initial_view, "format": "arrow"}
+        request |= {"send_initial_view": send_initial_view, "format": "arrow", "dictionarized": dictionarized}
         registration = StreamRegistration(f"r{self._count}", listener, request)
         self._count += 1
         self.registrations[registration.id] = registration

@@ -94,6 +94,19 @@ def test_a_mirror_equals_the_table_through_changes_and_disconnections(client, se
     assert (registration.restarts, mirror.initial.count(True)) == (0, 1)
 
 
+def test_a_mirror_of_codes_equals_the_table(client, session):
+    mirror = Mirror()
+    registration = register(client, mirror, branch="master", dictionarized=True)
+    for number in range(5):
+        session.tables["Sales"].append(("2024-01-01", f"P{number}", number))
+        session.tables["Products"].append((f"P{number}", f"color {number}", 1.0))
+    client.close()
+    session.tables["Sales"].drop(keys=[("2024-01-01", "P1")])
+    assert client.wait_for(registration, session.epoch)
+    assert mirror.rows["master"] == rows_of(session)
+    assert client.reconnections > 0
+
+
 def test_all_branches_are_mirrored_and_a_roll_back_is_told(client, session):
     mirror = Mirror()
     registration = register(client, mirror)
