@@ -315,6 +315,11 @@ class Cube:
             self._held = {**self._held, provider: 1}
             return provider
 
+    @property
+    def live_queries(self) -> tuple[LiveQuery, ...]:
+        """Live queries that have not been closed."""
+        return tuple(self._live)
+
     def forget(self, live: LiveQuery) -> None:
         """Take notice that a live query has closed."""
         with self._lock:
