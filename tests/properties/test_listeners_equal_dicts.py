@@ -17,7 +17,7 @@ from hypothesis.stateful import initialize, precondition, rule
 import gpu_engine as ge
 from tests.engine.streams import TIMEOUT, Boom, Failing, Recorder
 from tests.properties.listeners import FOLLOWED, METHODS, Ended, Followed, Following, Held, Raising
-from tests.properties.test_branches_and_compaction import NAMES, BranchesEqualDicts, Line, cells_of, fold
+from tests.properties.test_branches_and_compaction import KEPT_EPOCHS, NAMES, BranchesEqualDicts, Line, cells_of, fold
 
 MOST = 6
 
@@ -140,6 +140,15 @@ class ListenersEqualDicts(BranchesEqualDicts):
         self.held_back.append(self.following.pop())
         self.held_back[0].registration.attached.result(TIMEOUT)
         held.gate.clear()
+
+    @precondition(lambda self: self.held_back)
+    @rule(data=st.data())
+    def leave_behind(self, data: st.DataObject) -> None:
+        """Commit more than is retained while a listener stands still, and compact."""
+        name = self.held_back[0].registration.options.branch or self.branch(data)
+        for number in range(KEPT_EPOCHS + 2):
+            self.transact(name, [("upsert", "facts", [(number, "P0", "north", self.last)])], fails=False)
+        self.compact()
 
     @rule()
     def let_go_on(self) -> None:
