@@ -176,6 +176,7 @@ class TableDraft:
         texts = [name for name in columns if ours[name].coded]
         if len(texts) < 2 or len(columns[texts[0]]) < _BULK_ROWS or backend.workers < 2:
             return {name: ours[name].ingest(column) for name, column in columns.items()}
+
         def coded(share: Sequence[str]) -> dict[str, Values]:
             return {name: ours[name].ingest(columns[name]) for name in share}
 
