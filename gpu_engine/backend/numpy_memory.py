@@ -27,6 +27,7 @@ STEP = 8
 
 _NO_RESERVE = 0x4000
 """MAP_NORESERVE of Linux, a claim to address space and none to memory; not every Python names it."""
+_HUGE_PAGE = 1 << 21
 _ON_LINUX = hasattr(mmap, "MADV_HUGEPAGE")
 
 
@@ -42,7 +43,7 @@ def roomy(rows: int, dtype: npt.DTypeLike, row_shape: tuple[int, ...] = ()) -> V
     row_bytes = kind.itemsize * int(np.prod(row_shape, dtype=np.int64))
     if _ON_LINUX and rows * row_bytes >= RESERVED_FROM:
         most = max(rows, min(MOST_ROWS, _memory() // row_bytes))
-        pages = _reservation(most * row_bytes)
+        pages = _reservation(most * row_bytes, rows * row_bytes)
         if pages is not None:
             return np.ndarray((most, *row_shape), kind, pages)
     return np.zeros((rows, *row_shape), kind)
@@ -82,10 +83,16 @@ def _is_reservation(array: Any) -> bool:
     return isinstance(array, np.ndarray) and isinstance(array.base, mmap.mmap)
 
 
-def _reservation(size: int) -> mmap.mmap | None:
+def _reservation(size: int, soon: int) -> mmap.mmap | None:
+    """Return so many bytes of address space, of which those that are written soon get huge pages.
+
+    A bulk takes a quarter of the time with those. What grows row by row must not have them: all columns come to the
+    end of one at the same commit, which would wait for tens of megabytes to be cleared.
+    """
     try:
         pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
-        pages.madvise(mmap.MADV_HUGEPAGE)
+        if soon >= _HUGE_PAGE:
+            pages.madvise(mmap.MADV_HUGEPAGE, 0, soon // _HUGE_PAGE * _HUGE_PAGE)
     except (OSError, OverflowError):
         return None
     return pages
