@@ -76,7 +76,7 @@ class Answer:
         packed = keys[0]
         for key, width in zip(keys[1:], bits[1:], strict=True):
             packed = (packed << width) | key
-        return xp.argsort(packed)
+        return self.backend.order_by_code(packed, 1 << sum(bits)) if sum(bits) < 32 else xp.argsort(packed)
 
     def to_arrow(
         self, epoch: int | None = None, branch: str = "", members: Sequence[pa.Array] | None = None
