@@ -6,7 +6,7 @@ Floor 4. A cell is told of only if a value of it differs, whatever happened belo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
@@ -34,9 +34,9 @@ class CellChange:
     branch: str
     snapshot: bool
     """True if `added` holds all cells and what was known before is void."""
-    _cells: Answer
+    _cells: Answer = field(repr=False)
     """Cells as they were, then as they are; for a snapshot only those that are."""
-    _places: _Places
+    _places: _Places = field(repr=False)
 
     @cached_property
     def added(self) -> pa.Table:
