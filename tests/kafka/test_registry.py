@@ -87,7 +87,7 @@ def registry() -> Iterator[RegistryDouble]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        thread.join(20)
 
 
 def test_avro_records_become_rows_and_avro_keys_end_them(
