@@ -82,7 +82,7 @@ def keys_to_columns(table: str, schema: Schema, keys: Iterable[Any]) -> dict[str
     """
     if not schema.keys:
         raise InvalidRowError(table, 0, "the table has no key. Drop rows by a condition instead.")
-    if isinstance(keys, str | Mapping):
+    if isinstance(keys, str | Mapping) or not isinstance(keys, Iterable):
         keys = [keys]
     parts: list[tuple[Any, ...]] = []
     for place, key in enumerate(keys):

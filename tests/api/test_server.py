@@ -31,6 +31,13 @@ def test_a_port_in_use_is_refused(session):
         serve(session, "127.0.0.1", taken.getsockname()[1])
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_does_not_exist_is_refused(session, port):
+    with pytest.raises(OSError, match=f"port {port} does not exist. Choose 0 to 65535"):
+        session.serve(port=port)
+    assert session.url is None
+
+
 def test_all_threads_end_with_the_server(session):
     before = set(threading.enumerate())
     server = serve(session)
