@@ -100,6 +100,18 @@ def test_it_serves_until_told_to_stop(command, target, signal_number):
     assert (process.returncode, "Traceback" in errors) == (0, False), errors
 
 
+def test_an_interrupt_stops_it_also_where_a_script_has_started_it_in_the_background(command):
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as shells do for what they start in the background
+    try:
+        process = command("serve", "cubes:create", "--port", "0")
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    address_of(process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "about"),
     [

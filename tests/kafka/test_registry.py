@@ -16,9 +16,9 @@ import pytest
 import gpu_engine as ge
 from tests.kafka.broker import Broker
 
-pytest.importorskip("fastavro", reason="needs the extra kafka: pip install 'gpu-engine[kafka]'")
-pytest.importorskip("httpx2", reason="needs the extra kafka: pip install 'gpu-engine[kafka]'")
-pytest.importorskip("google.protobuf", reason="needs the extra kafka: pip install 'gpu-engine[kafka]'")
+pytest.importorskip("fastavro", reason="needs the extra kafka: pip install '.[kafka]'")
+pytest.importorskip("httpx2", reason="needs the extra kafka: pip install '.[kafka]'")
+pytest.importorskip("google.protobuf", reason="needs the extra kafka: pip install '.[kafka]'")
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
