@@ -87,6 +87,13 @@ export function queryOf(cube, choice) {
   };
 }
 
+// The slicing hierarchies that a choice leaves out: its cells are those of their first members.
+export function heldAtFirst(cube, choice) {
+  const ids = levelIds(cube);
+  const chosen = new Set(choice.levels.map((id) => ids.get(id).hierarchy));
+  return cube.hierarchies.filter(({ name, slicing }) => slicing && !chosen.has(name)).map(({ name }) => name);
+}
+
 // What to call levels on the page: unique, so that they can be columns.
 export const levelLabel = (id) => id.split("/").map(decode).join(" · ");
 

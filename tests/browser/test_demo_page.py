@@ -82,6 +82,14 @@ def test_the_grid_pulses_where_a_tick_has_changed_it(page, session):
     assert sorted(pulsing(page)) == sorted(f"{value:,.2f}" for value in changed.values())
 
 
+def test_the_grid_says_that_it_shows_the_first_date_alone(page):
+    page.open("#levels=Desk&measures=MarketValue.SUM")
+    page.page.get_by_text("Desk · first AsOfDate", exact=True).first.wait_for()
+    page.evaluate("() => { location.hash = '#levels=AsOfDate&measures=MarketValue.SUM'; }")
+    page.page.locator("#grid th", has_text="2020-07-09").first.wait_for()
+    page.page.get_by_text("first AsOfDate").wait_for(state="detached")
+
+
 def test_cells_move_by_themselves_and_a_file_brings_another_date(page, session, folder):
     page.open("?view=table#levels=AsOfDate&measures=MarketValue.SUM")
     assert page.page.locator("tbody tr").all_inner_texts() == ["2020-07-09\t2,041.23"]
