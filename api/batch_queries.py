@@ -91,12 +91,11 @@ class CubeCells:
         if since is not None:
             change = asked.cube.diff(*asked.measures, since=(asked.branch, since), until=(asked.branch, until), **shape)
             if change is not None:
-                return Found(_stamped(change, since), "difference", None)
+                parts = {"added": change.added, "changed": change.changed, "removed": change.removed}
+                return Found(_stamped(parts, asked.branch, until, since), "difference", None)
         table, how = asked.cube.query_explained(*asked.measures, **shape, branch=asked.branch, epoch=until)
         if since is not None:
-            nothing = table.slice(0, 0)
-            unchanged = ge.CellChange(until, since, asked.branch, False, nothing, nothing, nothing, nothing)
-            return Found(_stamped(unchanged, since), "difference", None)
+            return Found(_stamped({"unchanged": table.slice(0, 0)}, asked.branch, until, since), "difference", None)
         return Found(table, how.source, how.provider)
 
 
@@ -201,9 +200,8 @@ def _text(value: Any, place: str) -> str:
     return value
 
 
-def _stamped(change: ge.CellChange, since: int) -> pa.Table:
-    """Return the cells of a change as one table that says what became of each."""
-    parts = {"added": change.added, "changed": change.changed, "removed": change.removed}
+def _stamped(parts: Mapping[str, pa.Table], branch: str, epoch: int, since: int) -> pa.Table:
+    """Return cells as one table that says what became of each."""
     marked = [part.add_column(0, CHANGE, pa.repeat(kind, part.num_rows)) for kind, part in parts.items()]
-    metadata = {"branch": change.branch, "epoch": str(change.epoch), "since": str(since)}
+    metadata = {"branch": branch, "epoch": str(epoch), "since": str(since)}
     return pa.concat_tables(marked).replace_schema_metadata(metadata)

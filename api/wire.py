@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -52,7 +54,10 @@ def load(text: str | bytes) -> Any:
 
 def dump(value: Any) -> bytes:
     """Return `value` as compact JSON in UTF-8; it must hold finite numbers only (`rows` sees to that)."""
-    return ENCODER.encode(value).encode("utf-8", "replace")
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a text with half a surrogate pair, an integer of more than 64 bits
+        return ENCODER.encode(value).encode("utf-8", "replace")
 
 
 def rows(table: pa.Table) -> list[tuple[Any, ...]]:
@@ -147,6 +152,9 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_dictionary(kind):
         return _values(column.cast(kind.value_type))
     if pa.types.is_floating(kind):
+        numbers = column.to_numpy()  # NaN where null
+        if np.isfinite(numbers).all():
+            return list(numbers.tolist())
         return list(pc.if_else(pc.is_finite(column), column, pa.scalar(None, kind)).to_pylist())
     if pa.types.is_date(kind):
         return list(column.cast(pa.string()).to_pylist())

@@ -16,7 +16,8 @@ from typing import Any
 import gpu_engine as ge
 from benchmarks import workload
 from benchmarks.config import Config
-from benchmarks.engine import Engine, Mirror
+from benchmarks.engine import ASKED, Engine, Mirror
+from benchmarks.push.listener import Listener
 from benchmarks.timing import Timing, peak_memory, timed, touch_memory
 from benchmarks.workload import LIVE, QUERIES, Cells, Question, Upserts
 
@@ -26,6 +27,7 @@ LOAD = "load, keyed and joined, from Arrow"
 LOADED = "peak memory after loading, source data included"
 OPEN = "open the live query, until its snapshot is there"
 UNCOVERED = "{} not covered, to pandas"
+PUSHED = "{} until the changed cells are in a websocket client"
 FRESH = "{} until the live query is fresh"
 STREAM = "{:,}-row upserts with the live query kept fresh"
 PEAK = "peak memory of the whole run, source data included"
@@ -97,6 +99,7 @@ def measure(rows: int, config: Config, seed: int, backend: str) -> Run:
         _opening(run, engine, config)
         _pushed(run, engine, config, upserts)
         _pulled(run, engine, config, upserts)
+        _received(run, engine, config, upserts)
         _covered(run, engine, config)
         run.number(PEAK, peak_memory() / 2**20, "MiB")
     finally:
@@ -230,6 +233,22 @@ def _pulled(run: Run, engine: Engine, config: Config, upserts: _Upserts) -> None
         run.time(name, Timing.of(seconds[config.warm_up :]))
     run.answer(LIVE, dict(mirror.cells), "changes_since")
     live.close()
+
+
+def _received(run: Run, engine: Engine, config: Config, upserts: _Upserts) -> None:
+    """Time upserts until the changed cells are in a websocket client, in a process of its own."""
+    size = 100
+    query = {"measures": list(ASKED), "levels": list(LIVE.levels)}
+    listener, seconds = Listener(engine.session.serve(), query), []
+    try:
+        for batch in upserts.take(size, config.commits[size]):
+            begin = time.monotonic()
+            report = engine.trades.load_arrow(batch)
+            assert report is not None
+            seconds.append(listener.received(report.epoch) - begin)
+    finally:
+        listener.close()
+    run.time(PUSHED.format(f"{size:,}-row upsert"), Timing.of(seconds[config.warm_up :]))
 
 
 def _pull(live: ge.LiveQuery, mirror: Mirror, epoch: int | None) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from gpu_engine.database.arrow_rows import arrow_rows, pandas_rows
+from gpu_engine.database.arrow_rows import arrow_table, pandas_table
 from gpu_engine.database.filling import check_on_error
 from gpu_engine.database.table import Table
 from gpu_engine.errors import BadFileError, InvalidModelError
@@ -120,7 +120,8 @@ class FirstLoads:
 
     def from_arrow(self, table: TableRequest, rows: pa.Table | pa.RecordBatch | Iterable[pa.RecordBatch]) -> Table:
         """Return a table with Arrow rows; errors as `Session.read_arrow`."""
-        rows = arrow_rows(rows, f"table {table.name!r}")
+        if not isinstance(rows, pa.Table | pa.RecordBatch):
+            rows = arrow_table(rows, f"table {table.name!r}")
         given = given_types(table.types or {})
         inferred = {
             column.name: given.get(column.name) or type_of_arrow(column.type, f"column {column.name!r}")
@@ -135,7 +136,7 @@ class FirstLoads:
     def from_pandas(self, table: TableRequest, frame: pd.DataFrame) -> Table:
         """Return a table with the rows of a DataFrame; errors as `Session.read_pandas`."""
         types = given_types(table.types or {})
-        return self.from_arrow(table, pandas_rows(frame, types, f"table {table.name!r}"))
+        return self.from_arrow(table, pandas_table(frame, types, f"table {table.name!r}"))
 
     @contextmanager
     def _new(self, name: Any, types: Mapping[str, DataType], request: TableRequest) -> Iterator[Table]:

@@ -12,6 +12,7 @@ import decimal
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -146,7 +147,7 @@ def type_of_arrow(arrow: pa.DataType, where: str) -> DataType:
     raise InvalidModelError(f"{where}: no column type holds Arrow type {arrow}. Give types= or cast the column.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schema:
     """Columns of a table in order, their types, which of them are the key, what fills a missing one."""
 
@@ -191,9 +192,15 @@ class Schema:
         """Return what a row that does not mention `column` holds there; None (null) unless declared."""
         return (self.defaults or {}).get(column)
 
+    @cached_property
     def arrow(self) -> pa.Schema:
-        """Return the Arrow schema of whole rows."""
+        """The Arrow schema of whole rows."""
         return pa.schema([(name, data_type.arrow) for name, data_type in self.types.items()])
+
+    @cached_property
+    def has_vectors(self) -> bool:
+        """Whether a column is of vectors."""
+        return any(data_type.width is not None for data_type in self.types.values())
 
 
 def given_types(types: Any) -> dict[str, DataType]:

@@ -12,6 +12,7 @@ import os
 import re
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,8 @@ class Subscriber:
     """One socket with one live query."""
 
     query: dict[str, Any]
+    on_change: Callable[[int, float], None] | None = None
+    """Told of each change as it is noted."""
     received: list[tuple[int, float]] = field(default_factory=list)
     """Epoch of each change, and when it was there."""
     merged: int = 0
@@ -53,6 +56,8 @@ class Subscriber:
                     ready.release()
                 elif kind == b"change":
                     self.received.append((epoch, moment))
+                    if self.on_change is not None:
+                        self.on_change(epoch, moment)
                     self.merged += last is not None and epoch > last + 1
                 elif kind == b"error":
                     raise RuntimeError(payload.decode())

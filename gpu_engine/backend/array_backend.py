@@ -22,7 +22,9 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-__all__ = ["Array", "ArrayBackend", "Cells", "DeviceColumn", "Groups", "IntIndex", "MemoryUse", "T", "range_within"]
+from gpu_engine.backend.int_index import IntIndex
+
+__all__ = ["Array", "ArrayBackend", "Cells", "DeviceColumn", "Groups", "MemoryUse", "T", "range_within"]
 
 T = TypeVar("T")
 
@@ -84,45 +86,6 @@ class DeviceColumn:
         """Return type and number of the device."""
         device: tuple[int, int] = self.data.__dlpack_device__()
         return device
-
-
-class IntIndex(Protocol):
-    """Append-only map from int64 keys to dense int32 ids: 0, 1, 2, ... in order of first insertion.
-
-    One writer at a time: whoever owns the index serialises calls of `insert`. Readers never wait: a `lookup` finds
-    every key whose `insert` had returned before it started, may or may not find newer ones, and never gives a wrong
-    id. Every int64 is a valid key.
-    """
-
-    def __len__(self) -> int:
-        """Return how many keys have an id."""
-        ...
-
-    def lookup(self, keys: Array) -> Array:
-        """Return (n,) int32: the id of each of the (n,) int64 `keys`, -1 where it has none."""
-        ...
-
-    def insert(self, keys: Array) -> Array:
-        """Return (n,) int32: the id of each of the (n,) int64 `keys`; unknown keys get the next ids.
-
-        `keys` may repeat a key: all its rows get the one id, and new ids follow the order of first occurrence.
-
-        Raises
-        ------
-        OverflowError
-            If there would be more than 2**31 - 1 keys. Nothing has changed by then.
-        """
-        ...
-
-    @property
-    def keys(self) -> Array:
-        """(len,) int64: the key of each id. A view; the part that was returned never changes."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held by the index."""
-        ...
 
 
 class ArrayBackend(Protocol):
@@ -236,6 +199,29 @@ class ArrayBackend(Protocol):
 
     def scalar(self, array0d: Array) -> int | float | bool:
         """Return the value of an array with one element. The only way by which values leave a device one by one."""
+        ...
+
+    def enlarged(self, array: Array, used: int, capacity: int) -> Array:
+        """Return an array of at least `capacity` rows, the first `used` of them those of `array`.
+
+        The others are 0, or what was written to `array` there. It may share the memory of `array`, which readers may go
+        on reading up to `used`. Enough room is given ahead that an array which grows row by row costs what its rows
+        cost; one without rows in use gets what it asks for.
+
+        Parameters
+        ----------
+        array : (n,) or (n, width)
+            Made by `enlarged`, or new; 0 <= used <= n <= capacity.
+
+        Raises
+        ------
+        MemoryError
+            If there is no room; nothing has changed by then.
+        """
+        ...
+
+    def growth(self, array: Array, used: int, capacity: int) -> int:
+        """Return how many rows `enlarged` would take memory for, given the same."""
         ...
 
     def group(self, keys: Array) -> Groups:

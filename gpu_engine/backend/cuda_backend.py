@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_engine.backend import cuda_arrow, numpy_arrow
-from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, IntIndex, MemoryUse, T, range_within
+from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, MemoryUse, T, range_within
 from gpu_engine.backend.cuda_index import CudaIndex
 from gpu_engine.backend.cuda_kernels import Kernels, cuda_kernels
 from gpu_engine.backend.cuda_memory import Memory, device_memory
+from gpu_engine.backend.int_index import IntIndex
 
 __all__ = ["CudaBackend"]
 
@@ -89,6 +90,16 @@ class CudaBackend:
         """Return the value of an array with one element; waits for it."""
         value: int | float | bool = self._memory.download(array0d).item()
         return value
+
+    def enlarged(self, array: Array, used: int, capacity: int) -> Array:
+        """Return a copy with twice the room, at least."""
+        grown = self.xp.zeros((self.growth(array, used, capacity), *array.shape[1:]), dtype=array.dtype)
+        grown[:used] = array[:used]
+        return grown
+
+    def growth(self, array: Array, used: int, capacity: int) -> int:
+        """Return the rows of the copy: the array itself serves its readers meanwhile."""
+        return capacity if used == 0 else max(capacity, 2 * len(array))
 
     def group(self, keys: Array) -> Groups:
         """Return the distinct keys, ascending, and each row's group; waits for their number.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_engine.backend import numpy_arrow
+from gpu_engine.backend import numpy_arrow, numpy_memory
 from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, MemoryUse, T, range_within
 from gpu_engine.backend.numpy_index import NumpyIndex
 from gpu_engine.backend.numpy_sort import distinct, order_within
@@ -67,6 +67,14 @@ class NumpyBackend:
         """Return the value of an array with one element."""
         value: int | float | bool = array0d.item()
         return value
+
+    def enlarged(self, array: Array, used: int, capacity: int) -> Array:
+        """Return an array with more room, in the same place if address space could be reserved (1 us)."""
+        return numpy_memory.enlarged(array, used, capacity)
+
+    def growth(self, array: Array, used: int, capacity: int) -> int:
+        """Return how many rows that takes."""
+        return numpy_memory.growth(array, used, capacity)
 
     def group(self, keys: Array) -> Groups:
         """Return the distinct keys, ascending, and each row's group.
@@ -124,7 +132,7 @@ class NumpyBackend:
     def take_cells(self, cells: Cells, places: Array) -> Cells:
         """Return the cells at (k,) places."""
         floats, integers = cells
-        return floats[places], integers[places]
+        return floats.take(places, 0), integers.take(places, 0)
 
     def put_cells(self, cells: Cells, places: Array, new: Cells) -> None:
         """Write k cells at (k,) places."""
@@ -133,8 +141,7 @@ class NumpyBackend:
 
     def sum_cells(self, cells: Cells, places: Array, added: Cells) -> tuple[Cells, Cells]:
         """Return the cells at (k,) places, and what they hold with `added`."""
-        floats, integers = cells
-        before = floats[places], integers[places]
+        before = self.take_cells(cells, places)
         after = before[0].copy(), before[1].copy()
         for block, delta in zip(after, added, strict=True):
             block[:, : delta.shape[1]] += delta

@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from gpu_engine.backend.numpy_memory import held, roomy
 from gpu_engine.backend.numpy_sort import Int64s, first_occurrences, order_within, run_starts
 
 __all__ = ["NumpyIndex"]
@@ -60,8 +61,9 @@ class _Slots(Protocol):
     keys: Int64s
     """(capacity,) int64: the key of each id; the rest is free."""
 
-    @property
-    def nbytes(self) -> int: ...
+    def nbytes(self, count: int, high: int) -> int:
+        """Bytes held for `count` keys up to `high`."""
+        ...
 
     def lookup(self, keys: Int64s) -> Int32s: ...
 
@@ -96,7 +98,7 @@ class NumpyIndex:
     """
 
     def __init__(self) -> None:
-        self._slots: _Slots = _RangeSlots(np.empty(0, np.int64), 0, -1)
+        self._slots: _Slots = _RangeSlots(0, 0, -1)
         self._count = 0
         self._low, self._high = _LAST, _FIRST
 
@@ -113,7 +115,7 @@ class NumpyIndex:
     @property
     def nbytes(self) -> int:
         """Bytes held, free room included."""
-        return self._slots.nbytes
+        return self._slots.nbytes(self._count, self._high)
 
     def lookup(self, keys: Int64s) -> Int32s:
         """Return (n,) int32: the id of each key, -1 where it has none."""
@@ -168,50 +170,45 @@ class NumpyIndex:
             free = (high - low) // 4 + RANGE_FREE // 4
             base = low if low == self._low else max(low - free, _FIRST)
             top = high if high == self._high else min(high + free, _LAST)
-            larger = _RangeSlots(np.empty(total + total // 4 + RANGE_FREE // 4, np.int64), base, top)
+            larger = _RangeSlots(total + total // 4 + RANGE_FREE // 4, base, top)
         else:
             larger = _HashSlots(max(MIN_BUCKET_BITS, ((total - 1) // KEYS_PER_BUCKET).bit_length()))
         known = self.keys
         larger.keys[: len(known)] = known
-        if isinstance(larger, _RangeSlots) and isinstance(self._slots, _RangeSlots):
-            larger.take_over(self._slots)
-        else:
-            larger.place(known, np.arange(len(known)))
+        larger.place(known, np.arange(len(known)))
         return larger
 
 
 class _RangeSlots:
-    """The ids of the keys `base`..`top`, in a table with one place per possible key."""
+    """The ids of the keys from `base` on, in a table with one place per possible key: id + 1, and 0 for none.
 
-    def __init__(self, keys: Int64s, base: int, top: int) -> None:
-        size = top - base + 1
-        self.keys = keys
-        self._low, self._high = base, top
+    Both arrays may be reservations (`numpy_memory`): then there is room for all keys that come after those of now.
+    """
+
+    def __init__(self, capacity: int, base: int, top: int) -> None:
+        self.keys = roomy(capacity, np.int64)
+        # The last place stays free: it answers for all keys that are out of range.
+        self._table = roomy(top - base + 2, np.int32)
+        self._low, self._high = base, base + len(self._table) - 2
         self._base = np.int64(base)
-        self._size = np.uint64(size)
-        # The place after the last answers for all keys that are out of range.
-        self._table = np.full(size + 1, -1, np.int32)
+        self._last = np.uint64(len(self._table) - 1)
 
-    @property
-    def nbytes(self) -> int:
-        return self.keys.nbytes + self._table.nbytes
+    def nbytes(self, count: int, high: int) -> int:
+        return held(self.keys, count) + held(self._table, high - self._low + 1)
 
     def fits(self, total: int, low: int, high: int) -> bool:
-        return total <= len(self.keys) and self._low <= low and high <= self._high
+        has_room = total <= len(self.keys) and self._low <= low and high <= self._high
+        return has_room and high - low < RANGE_SPREAD * total + 2 * RANGE_FREE
 
     def lookup(self, keys: Int64s) -> Int32s:
         offsets = (keys - self._base).view(np.uint64)  # keys below the base wrap around to large offsets
-        np.minimum(offsets, self._size, out=offsets)
-        return self._table.take(offsets.view(np.int64))
+        np.minimum(offsets, self._last, out=offsets)
+        ids = self._table.take(offsets.view(np.int64))
+        ids -= 1
+        return ids
 
     def place(self, keys: Int64s, ids: Int64s) -> None:
-        self._table[keys - self._base] = ids
-
-    def take_over(self, other: _RangeSlots) -> None:
-        """Take in the ids of another table for the keys that both ranges hold."""
-        low, high = max(self._low, other._low), min(self._high, other._high)
-        if low <= high:
-            self._table[low - self._low : high - self._low + 1] = other._table[low - other._low : high - other._low + 1]
+        self._table[keys - self._base] = ids + 1
 
 
 class _HashSlots:
@@ -229,8 +226,7 @@ class _HashSlots:
         self._ids = np.zeros(SLOTS << bits, np.int32)
         self._used = np.zeros(1 << bits, np.uint8)
 
-    @property
-    def nbytes(self) -> int:
+    def nbytes(self, count: int, high: int) -> int:
         return self.keys.nbytes + self._tags.nbytes + self._ids.nbytes + self._used.nbytes
 
     def fits(self, total: int, low: int, high: int) -> bool:

@@ -19,6 +19,10 @@ Int64s = npt.NDArray[np.int64]
 SMALL = 512
 """Up to so many rows a plain argsort costs less than finding out what else would do (1 us at 100 rows)."""
 
+RADIX_VALUES = 2**16
+"""A stable argsort of uint16 is a radix sort: 16 ns per element, on any processor. Vector instructions sort int64 as
+fast on some and take three times as long on others."""
+
 SPREAD = 4
 """A range is compact if it is at most so many times as long as the array."""
 
@@ -30,6 +34,8 @@ def order_within(values: Int64s, low: int, high: int) -> Int64s:
     """
     if len(values) <= SMALL:
         return values.argsort(kind="stable")
+    if high - low < RADIX_VALUES:
+        return (values - low).astype(np.uint16).argsort(kind="stable")
     return _sorted_with_rows(values, low, high)[1]
 
 
@@ -57,6 +63,9 @@ def first_occurrences(values: Int64s) -> tuple[Int64s, Int64s] | None:
         For each row the position in `first` of the row with the same value.
     """
     if len(values) <= SMALL:
+        ordered = np.sort(values)
+        if (ordered[1:] != ordered[:-1]).all():
+            return None
         order = values.argsort()
         return _first_by_order(values[order], order)
     if (values[1:] > values[:-1]).all():

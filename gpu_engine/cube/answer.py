@@ -1,7 +1,6 @@
-"""Answers: cells with their measures, in order, as Arrow and pandas show them.
+"""Answers: cells with their measures, in order, and as Arrow shows them.
 
-Floor 4. Cells stay dictionary codes until the last moment; an index for pandas is built from codes and never from
-values.
+Floor 4. Cells stay dictionary codes until the last moment.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -18,19 +16,12 @@ from gpu_engine.cube.cells import CellSet
 from gpu_engine.cube.numbers import Numbers
 from gpu_engine.cube.query import Query
 from gpu_engine.expression.expression import NumericKind
-from gpu_engine.schema import LOCAL_DATE
 from gpu_engine.storage.column import RowSelection, Values, decode
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["DEPTH", "Answer", "answer_of"]
+__all__ = ["DEPTH", "Answer", "answer_of", "numbers_to_arrow"]
 
 DEPTH = "__depth__"
 """Last column of an answer with totals: how many levels the row names; fewer than all of them in a total."""
-
-NOT_AVAILABLE = "N/A"
-TOTAL = "Total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +78,20 @@ class Answer:
             packed = (packed << width) | key
         return xp.argsort(packed)
 
-    def to_arrow(self, epoch: int | None = None, branch: str = "") -> pa.Table:
+    def to_arrow(
+        self, epoch: int | None = None, branch: str = "", members: Sequence[pa.Array] | None = None
+    ) -> pa.Table:
         """Return level columns, then measure columns, then the depth if there are totals; N/A is null.
 
-        With an epoch, the schema's metadata says which branch and epoch the answer shows.
+        Parameters
+        ----------
+        epoch, branch
+            With an epoch, the schema's metadata says which branch and epoch the answer shows.
+        members : the level columns, if they are known already
         """
         measures = zip(self.query.measures, self.values, strict=True)
-        columns = [*self._level_columns(), *(_numbers(self.backend, values, one.kind) for (_, one), values in measures)]
+        columns = list(self._level_columns() if members is None else members)
+        columns += [numbers_to_arrow(self.backend, values, one.kind) for (_, one), values in measures]
         if self.depth is not None:
             columns.append(pa.array(self.backend.to_host(self.depth), pa.int8()))
         schema = arrow_schema(self.query)
@@ -107,48 +105,6 @@ class Answer:
             decode(self.backend, level.reference.column.dictionary, codes)
             for level, codes in zip(self.query.levels, self.codes, strict=True)
         ]
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return a frame indexed by the levels, with a column per measure.
-
-        N/A is the text "N/A" in levels of text and NaT or NaN in others; in a total the levels that it does not name
-        read "Total".
-        """
-        import pandas as pd
-
-        columns = {
-            name: _numbers(self.backend, values, measure.kind).to_pandas()
-            for (name, measure), values in zip(self.query.measures, self.values, strict=True)
-        }
-        if not self.query.levels:
-            return pd.DataFrame(columns)
-        places, labels = zip(*map(self._labels, range(len(self.codes))), strict=True)
-        names = [level.name for level in self.query.levels]
-        if len(names) == 1:
-            index: pd.Index = labels[0].take(places[0]).rename(names[0])
-        else:
-            index = pd.MultiIndex(levels=labels, codes=places, names=names, verify_integrity=False)
-        frame = pd.DataFrame(columns)
-        frame.index = index
-        return frame
-
-    def _labels(self, place: int) -> tuple[Any, Any]:
-        """Return (n,) places of the level's members among its labels, and the labels as a pandas Index."""
-        import pandas as pd
-
-        level, xp = self.query.levels[place], self.backend.xp
-        groups = self.backend.group(self.codes[place].astype("int64"))
-        members = decode(self.backend, level.reference.column.dictionary, groups.keys)
-        if level.type == LOCAL_DATE:
-            members = members.cast(pa.timestamp("s"))
-        labels = pd.Index(members.to_pandas())
-        places = groups.group_of
-        if len(members) and members[0].as_py() is None and level.type.coded:
-            labels = pd.Index([NOT_AVAILABLE, *labels[1:]])
-        if self.depth is not None:
-            labels = pd.Index([*labels, TOTAL], dtype=object if not level.type.coded else None)
-            places = xp.where(self.depth > place, places, len(labels) - 1)
-        return self.backend.to_host(places), labels
 
 
 def answer_of(query: Query, parts: Sequence[CellSet]) -> Answer:
@@ -243,5 +199,6 @@ def _arrow_type(kind: NumericKind) -> pa.DataType:
     return pa.float64() if kind.name == "float" else pa.int64()
 
 
-def _numbers(backend: ArrayBackend, values: Values, kind: NumericKind) -> pa.Array:
+def numbers_to_arrow(backend: ArrayBackend, values: Values, kind: NumericKind) -> pa.Array:
+    """Return the numbers of a measure as an Arrow array."""
     return backend.to_arrow(values.data, values.valid, _arrow_type(kind))

@@ -9,6 +9,7 @@ from typing import Any
 
 from gpu_engine.backend.array_backend import Array, DeviceColumn
 from gpu_engine.cube.answer import DEPTH, Answer, arrow_schema
+from gpu_engine.cube.frame import frame_of
 from gpu_engine.errors import InvalidQueryError, NeedsGpuError
 from gpu_engine.expression.join import Reference
 from gpu_engine.storage.dictionary import StringDictionary
@@ -37,7 +38,7 @@ def check_mode(mode: str, backend: str) -> None:
 def rendered(answer: Answer, mode: str, epoch: int, branch: str) -> Any:
     """Return an answer as a DataFrame, an Arrow table stamped with its version, a cuDF frame, or columns by name."""
     if mode == "pandas":
-        return answer.to_pandas()
+        return frame_of(answer)
     if mode == "arrow":
         return answer.to_arrow(epoch, branch)
     columns = device_columns(answer)

@@ -154,7 +154,7 @@ class Cube:
         *measures : names or measures of this cube
         levels : names or levels; the cells come in their order, N/A last
         filter : condition on levels
-        totals : also the cells of each shorter list of levels; see `answer.DEPTH` and `Answer.to_pandas`
+        totals : also the cells of each shorter list of levels; see `answer.DEPTH` and `frame.frame_of`
         branch, epoch : which version; by default the head of master
         mode : "pandas" for a DataFrame indexed by the levels, "arrow" for a pyarrow Table, "cudf" for a cuDF frame,
             "arrays" for a `DeviceColumn` per column, which other libraries read by DLPack

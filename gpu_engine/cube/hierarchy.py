@@ -35,6 +35,8 @@ class Level(Operand):
         self._reference, self._table = reference, table
         self._order: Order = "ascending"
         self._ranks: tuple[Order, Array] | None = None
+        self.labels: tuple[Array, Any] | None = None
+        """Ranks, and the members in that order as pandas labels; `frame` keeps them here."""
         self.hierarchy = ""
         """Name of the hierarchy it belongs to."""
 

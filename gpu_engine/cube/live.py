@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_engine.cube.answer import Answer, answer_of
 from gpu_engine.cube.cells import CellSet, paired_cells
 from gpu_engine.cube.change import CellChange, difference, snapshot
+from gpu_engine.cube.frame import frame_of
 from gpu_engine.cube.hierarchy import Level
 from gpu_engine.cube.history import merge_moves
 from gpu_engine.cube.measure import Measure
@@ -105,7 +106,7 @@ class LiveQuery:
         answer = self._answer_at(self._reading, epoch)
         if answer is None:
             epoch, answer = self._newest()
-        return answer.to_pandas() if mode == "pandas" else answer.to_arrow(epoch, self.branch)
+        return frame_of(answer) if mode == "pandas" else answer.to_arrow(epoch, self.branch)
 
     def wait_for(self, epoch: int, timeout: float | None = None) -> bool:
         """Wait until `self.epoch` is at least `epoch`; return False if it is not within `timeout` seconds."""

@@ -37,8 +37,9 @@ def admit(backend: ArrayBackend, operations: Iterable[Operation]) -> None:
 
 def bytes_to_add(store: TableStore, count: int) -> int:
     """Return about how many bytes it takes to add so many rows, those of the old buffers while they serve included."""
-    capacity, needed = len(store.rows.removed.buffer), store.rows.removed.length + count
-    grown = max(needed, 2 * capacity) if needed > capacity else 0
+    removed = store.rows.removed
+    needed = removed.length + count
+    grown = store.backend.growth(removed.buffer, removed.length, needed) if needed > len(removed.buffer) else 0
     return bytes_of_rows(store, count + grown)
 
 

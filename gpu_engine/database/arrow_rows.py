@@ -17,11 +17,11 @@ from gpu_engine.schema import DataType, arrow_column
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["arrow_rows", "pandas_rows"]
+__all__ = ["arrow_table", "pandas_table", "refuse_twins"]
 
 
-def arrow_rows(given: Any, where: str, empty: pa.Schema | None = None) -> pa.Table:
-    """Return an Arrow table, a record batch or several of them as a table.
+def arrow_table(given: Any, where: str, empty: pa.Schema | None = None) -> pa.Table:
+    """Return several record batches as a table.
 
     Parameters
     ----------
@@ -31,22 +31,19 @@ def arrow_rows(given: Any, where: str, empty: pa.Schema | None = None) -> pa.Tab
     Raises
     ------
     InvalidModelError
-        If it is none of these, the batches differ in their schema, or two columns have one name.
+        If they are none, or differ in their schema.
     """
     try:
-        if not isinstance(given, pa.Table):
-            batches = [given] if isinstance(given, pa.RecordBatch) else list(given)
-            given = pa.Table.from_batches(batches, None if batches else empty)
+        batches = list(given)
+        return pa.Table.from_batches(batches, None if batches else empty)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise InvalidModelError(
             f"{where}: this cannot be taken as Arrow ({error}). Give a pyarrow.Table, a RecordBatch, or a list of "
             "RecordBatches of one schema."
         ) from error
-    _refuse_twins(given.column_names, where)
-    return given
 
 
-def pandas_rows(frame: pd.DataFrame, types: Mapping[str, DataType], where: str) -> pa.Table:
+def pandas_table(frame: pd.DataFrame, types: Mapping[str, DataType], where: str) -> pa.Table:
     """Return the rows of a DataFrame; NaN and NaT are null, a named index gives columns too.
 
     Parameters
@@ -64,12 +61,21 @@ def pandas_rows(frame: pd.DataFrame, types: Mapping[str, DataType], where: str) 
     if not hasattr(frame, "reset_index") or not hasattr(frame, "columns"):
         raise InvalidModelError(f"{where}: a {type(frame).__name__} is no DataFrame. Give a pandas.DataFrame.")
     named = [name for name in frame.index.names if name is not None]
-    _refuse_twins([*named, *frame.columns], where)
+    refuse_twins([*named, *frame.columns], where)
     flat = frame.reset_index() if named else frame
     try:
         return pa.Table.from_pandas(flat, preserve_index=False)
     except pa.ArrowException:
         return pa.table({str(name): _column(values, types, where) for name, values in flat.items()})
+
+
+def refuse_twins(names: Iterable[Any], where: str) -> None:
+    """Raise InvalidModelError if two columns have one name: nobody can know which of them is meant."""
+    seen: set[str] = set()
+    for name in map(str, names):
+        if name in seen:
+            raise InvalidModelError(f"{where}: column {name!r} comes twice. Give each column a name of its own.")
+        seen.add(name)
 
 
 def _column(values: pd.Series, types: Mapping[str, DataType], where: str) -> pa.Array:
@@ -86,11 +92,3 @@ def _column(values: pd.Series, types: Mapping[str, DataType], where: str) -> pa.
             ) from error
         absent = values.isna()
         return arrow_column([None if null else value for value, null in zip(values, absent, strict=True)], known, where)
-
-
-def _refuse_twins(names: Iterable[Any], where: str) -> None:
-    seen: set[str] = set()
-    for name in map(str, names):
-        if name in seen:
-            raise InvalidModelError(f"{where}: column {name!r} comes twice. Give each column a name of its own.")
-        seen.add(name)

@@ -201,11 +201,9 @@ class TableDraft:
 
         Numbers are compared first: they change most, and once nothing is equal the other columns need no look.
         """
-        for column in sorted(self.store.columns.values(), key=lambda one: (not one.type.numeric, one.coded)):
-            if column.name in self.store.schema.keys:
-                continue
+        for column in self.store.compared:
             same = column.same(self.base.read(column, old), values[column.name].take(places))
-            kept = self._xp.flatnonzero(same)
+            kept = same.nonzero()[0]
             if len(kept) < len(old):
                 old, places = old[kept], places[kept]
             if not len(places):
@@ -223,9 +221,10 @@ class TableDraft:
 
     def _last_of_each(self, entities: Array) -> Array | None:
         """Return the last place of each distinct entity, ascending; None if no entity comes twice."""
-        groups = self.store.backend.group(entities.astype("int64"))
-        if len(groups.keys) == len(entities):
+        ordered = self._xp.sort(entities)
+        if not self._scalar((ordered[1:] == ordered[:-1]).any()):
             return None
+        groups = self.store.backend.group(entities.astype("int64"))
         self.counts.duplicates += len(entities) - len(groups.keys)
         places = self._xp.arange(len(entities))
         return self._xp.sort(self.store.backend.group_max(places, groups.group_of, len(groups.keys), -1))
@@ -273,9 +272,7 @@ class TableDraft:
 
     def _same(self, left: Mapping[str, Values], right: Mapping[str, Values]) -> Array:
         """Return (n,) bool: where all columns agree."""
-        result = None
-        for name, column in self.store.columns.items():
-            if name not in self.store.schema.keys:
-                equal = column.same(left[name], right[name])
-                result = equal if result is None else result & equal
-        return self._xp.ones(len(left[name]), dtype="bool") if result is None else result
+        result = self._xp.ones(len(next(iter(left.values()))), dtype="bool")
+        for column in self.store.compared:
+            result &= column.same(left[column.name], right[column.name])
+        return result

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from gpu_engine.database.arrow_rows import arrow_rows, pandas_rows
+from gpu_engine.database.arrow_rows import arrow_table, pandas_table
 from gpu_engine.database.dead_letter import ROW, DeadLetter, raw_row
 from gpu_engine.database.operation import Operation, Upsert
 from gpu_engine.database.reader import Reader, TopicLoad
 from gpu_engine.database.report import CommitReport
 from gpu_engine.database.salvage import salvage
-from gpu_engine.database.staging import arrow_batches_to_columns, rows_to_columns
+from gpu_engine.database.staging import arrow_to_columns, rows_to_columns
 from gpu_engine.database.transaction import Transactions
 from gpu_engine.errors import BadFileError, EngineError, InvalidModelError, InvalidRowError
 from gpu_engine.storage.table_store import TableStore
@@ -98,9 +98,12 @@ class FillableTable:
             If these are no Arrow rows, or two columns have one name.
         """
         check_on_error(on_error)
-        rows = arrow_rows(rows, f"table {self.name!r}", self.store.schema.arrow())
+        if not isinstance(rows, pa.Table | pa.RecordBatch):
+            rows = arrow_table(rows, f"table {self.name!r}", self.store.schema.arrow)
         if on_error == "fail":
             return self._submit(Upsert(self.store, self._columns(rows)))
+        if isinstance(rows, pa.RecordBatch):
+            rows = pa.Table.from_batches([rows])
         return self._submit_all(
             *self._salvaged_table(rows, "Arrow rows", range(rows.num_rows), "row", uuid.uuid4().hex)
         )
@@ -115,7 +118,7 @@ class FillableTable:
         InvalidRowError, UnknownColumnError, TypeMismatchError, MissingMatchError
             As `append`.
         """
-        return self.load_arrow(pandas_rows(frame, self.store.schema.types, f"table {self.name!r}"), on_error=on_error)
+        return self.load_arrow(pandas_table(frame, self.store.schema.types, f"table {self.name!r}"), on_error=on_error)
 
     def load_csv(self, path: Any, *, on_error: str = "fail") -> CommitReport | None:
         """Add or update rows from a CSV file, a folder of them or a glob, as one commit.
@@ -240,8 +243,8 @@ class FillableTable:
     ) -> DeadLetter:
         return DeadLetter.of(self.name, source, position, error, raw_row(row()), ROW)
 
-    def _columns(self, rows: pa.Table) -> dict[str, pa.Array]:
-        return arrow_batches_to_columns(self.name, self.store.schema, rows)
+    def _columns(self, rows: pa.Table | pa.RecordBatch) -> dict[str, pa.Array]:
+        return arrow_to_columns(self.name, self.store.schema, rows)
 
     def _submit(self, *operations: Operation) -> CommitReport | None:
         if not operations:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from gpu_engine.database.arrow_rows import refuse_twins
 from gpu_engine.errors import InvalidRowError, UnknownColumnError
 from gpu_engine.schema import Schema, arrow_column, arrow_scalar, conform
 
-__all__ = ["arrow_batches_to_columns", "keys_to_columns", "partial_rows_to_columns", "rows_to_columns"]
+__all__ = ["arrow_to_columns", "keys_to_columns", "partial_rows_to_columns", "rows_to_columns"]
 
 
 def rows_to_columns(table: str, schema: Schema, rows: Sequence[Any]) -> dict[str, pa.Array]:
@@ -102,19 +103,28 @@ def keys_to_columns(table: str, schema: Schema, keys: Iterable[Any]) -> dict[str
     return columns
 
 
-def arrow_batches_to_columns(table: str, schema: Schema, rows: pa.Table) -> dict[str, pa.Array]:
-    """Return an Arrow table's columns, by name, as one array of the right type each; a missing one is all default.
+def arrow_to_columns(table: str, schema: Schema, rows: pa.Table | pa.RecordBatch) -> dict[str, pa.Array]:
+    """Return the columns of Arrow rows, by name, as one array of the right type each; a missing one is all default.
 
     Raises
     ------
     UnknownColumnError
         If it has a column that the table does not have.
+    InvalidModelError
+        If two columns have one name.
     InvalidRowError, TypeMismatchError
         As `rows_to_columns`.
     """
-    batches = rows.to_batches()
-    parts = batches[0].columns if len(batches) == 1 else map(_combined, rows.columns)
-    given = dict(zip(rows.column_names, parts, strict=True))
+    if isinstance(rows, pa.Table):
+        batches = rows.to_batches()
+        parts = batches[0].columns if len(batches) == 1 else map(_combined, rows.columns)
+    else:
+        parts = rows.columns
+    given = dict(zip(rows.schema.names, parts, strict=True))
+    if rows.schema.equals(schema.arrow) and not schema.has_vectors:
+        _refuse_null_keys(table, schema, given)
+        return given
+    refuse_twins(rows.schema.names, f"table {table!r}")
     for name in given:
         if name not in schema.types:
             raise UnknownColumnError(name, schema.types, f"table {table!r}")

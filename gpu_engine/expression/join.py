@@ -6,7 +6,9 @@ rows that point to its entity, and those are found through postings without read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.errors import InvalidJoinError
@@ -34,9 +36,13 @@ class Join:
         by_target = {target_column: source_column for source_column, target_column in on.items()}
         self._pairs = [(source.columns[by_target[key.name]], key) for key in target.entities.columns]
         self._translations = [
-            _Translation(source.backend, ours.dictionary, theirs.dictionary) if ours.coded else None
+            _Translation(source.backend, ours.dictionary, theirs.dictionary.encode) if ours.coded else None
             for ours, theirs in self._pairs
         ]
+        self._entities: _Translation | None = None
+        """For a key that is one text: the entity that each text names."""
+        if len(self._pairs) == 1 and self._translations[0] is not None:
+            self._entities = _Translation(source.backend, self._pairs[0][0].dictionary, self._entities_of)
         source.rows.pointers[self] = Pointers(source.backend)
 
     def point(self, start: int, values: Mapping[str, Values]) -> None:
@@ -46,6 +52,21 @@ class Join:
         ----------
         values : column -> (n,) values, at least of the columns that the join goes by
         """
+        if self._entities is not None:
+            entities = self._entities.codes(values[self._pairs[0][0].name].data)
+        else:
+            entities = self._found(values)
+        self.target.ensure_entities()
+        self.source.rows.pointers[self].write(start, entities)
+
+    def _entities_of(self, texts: pa.Array) -> Array:
+        """Return (n,) int32 entities of the target by texts that are each a whole key."""
+        assert self.target.entities is not None
+        _, key = self._pairs[0]
+        return self.target.entities.insert([key_part(key, key.ingest(texts))])
+
+    def _found(self, values: Mapping[str, Values]) -> Array:
+        """Return (n,) int32 entities that rows of some values point to."""
         xp = self.source.backend.xp
         target_index = self.target.entities
         assert target_index is not None
@@ -61,28 +82,26 @@ class Join:
             if present is not None:
                 valid = present if valid is None else valid & present
         if valid is None or self.source.backend.scalar(valid.all()):
-            entities = target_index.insert(parts)
-        else:
-            entities = xp.full(len(valid), -1, dtype="int32")
-            entities[valid] = target_index.insert([part[valid] for part in parts])
-        self.target.ensure_entities()
-        self.source.rows.pointers[self].write(start, entities)
+            return target_index.insert(parts)
+        entities = xp.full(len(valid), -1, dtype="int32")
+        entities[valid] = target_index.insert([part[valid] for part in parts])
+        return entities
 
 
 class _Translation:
-    """Codes of one dictionary in terms of another, extended as the first one grows."""
+    """Codes of one dictionary as codes, or entities, of another table, extended as the dictionary grows."""
 
-    def __init__(self, backend: ArrayBackend, source: Dictionary, target: Dictionary) -> None:
-        self._source, self._target = source, target
+    def __init__(self, backend: ArrayBackend, source: Dictionary, encode: Callable[[pa.Array], Array]) -> None:
+        self._source, self._encode = source, encode
         self._codes = GrowableArray(backend, "int32")
 
     def codes(self, source_codes: Array) -> Array:
-        """Return (n,) int32 target codes of (n,) source codes; -1 stays -1."""
+        """Return (n,) int32 what (n,) source codes stand for; -1 stays -1."""
         known, size = self._codes.length, len(self._source)
         if known < size:
             fresh = self._source.values(size).slice(known)
-            self._codes.write(known, self._target.encode(fresh))
-        found = self._codes.buffer[source_codes]
+            self._codes.write(known, self._encode(fresh))
+        found = self._codes.buffer.take(source_codes)
         found[source_codes < 0] = -1
         return found
 

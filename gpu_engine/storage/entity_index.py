@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gpu_engine.backend.array_backend import Array, ArrayBackend, IntIndex
+from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.backend.int_index import IntIndex
 from gpu_engine.storage.column import Column, Values
 from gpu_engine.storage.dictionary import StringDictionary, ValueDictionary
 

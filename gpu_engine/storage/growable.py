@@ -1,7 +1,7 @@
-"""Growable arrays: append-only device buffers that double when full.
+"""Growable arrays: append-only device buffers that make room as they fill.
 
-Floor 2. A reader takes a view of the first n values and keeps it: what it sees never moves, because growth copies into
-a new buffer and leaves the old one to whoever still looks at it.
+Floor 2. A reader takes a view of the first n values and keeps it: what it sees never moves, because growth goes on
+behind it, or copies into a new buffer and leaves the old one to whoever still looks at it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ class GrowableArray:
     visible to it, and must take `buffer` after it learnt that number.
     """
 
-    __slots__ = ("_backend", "_dtype", "_fill", "_width", "buffer", "length")
+    __slots__ = ("_backend", "_fill", "buffer", "length")
 
     def __init__(self, backend: ArrayBackend, dtype: str, *, width: int | None = None, fill: object = 0) -> None:
-        self._backend, self._dtype, self._width, self._fill = backend, dtype, width, fill
+        self._backend, self._fill = backend, fill
         self.length = 0
         """Number of values in use."""
-        self.buffer: Array = self._allocate(_SMALLEST)
-        """(capacity,) or (capacity, width): the values in use, then unused ones that hold `fill`."""
+        shape = _SMALLEST if width is None else (_SMALLEST, width)
+        self.buffer: Array = backend.xp.full(shape, fill, dtype=dtype)
+        """(capacity,) or (capacity, width): the values in use, then unused ones: `fill`, or what was written there."""
 
     def __len__(self) -> int:
         return self.length
@@ -43,19 +44,19 @@ class GrowableArray:
         return int(self.buffer.nbytes)
 
     def reserve(self, capacity: int) -> None:
-        """Make room for `capacity` values in all, at least doubling when it must grow.
+        """Make room for `capacity` values in all, and for more ahead when it must grow.
 
         Raises
         ------
         MemoryError
             If there is no room; nothing has changed by then.
         """
-        if capacity <= len(self.buffer):
+        known = len(self.buffer)
+        if capacity <= known:
             return
-        # A first load gets what it asks for; later growth doubles, so that appends stay cheap on average.
-        wanted = capacity if self.length == 0 else max(capacity, 2 * len(self.buffer))
-        grown = self._allocate(wanted)
-        grown[: self.length] = self.buffer[: self.length]
+        grown = self._backend.enlarged(self.buffer, self.length if self._fill == 0 else known, capacity)
+        if self._fill != 0:
+            grown[known:] = self._fill
         self.buffer = grown
 
     def write(self, start: int, values: Array) -> None:
@@ -73,10 +74,3 @@ class GrowableArray:
         """Set `length`; values that come into use hold the fill value unless they were written before."""
         self.reserve(length)
         self.length = length
-
-    def _allocate(self, capacity: int) -> Array:
-        shape = capacity if self._width is None else (capacity, self._width)
-        xp = self._backend.xp
-        if self._fill == 0:
-            return xp.zeros(shape, dtype=self._dtype)
-        return xp.full(shape, self._fill, dtype=self._dtype)

@@ -17,7 +17,7 @@ class Pointers:
 
     def __init__(self, backend: ArrayBackend) -> None:
         self._backend = backend
-        self._entities = GrowableArray(backend, "int32", fill=-1)
+        self._entities = GrowableArray(backend, "int32")
         self._postings = Postings(backend)
 
     @property

@@ -29,11 +29,11 @@ class RowStore:
             column: GrowableArray(backend, column.type.storage, width=column.type.width) for column in columns
         }
         self._valid: dict[Column, GrowableArray] = {}
-        self.removed = GrowableArray(backend, "int64", fill=NEVER)
+        self.removed = GrowableArray(backend, "int64")
         """row -> the first epoch that no longer has it, on the branch that it was born on."""
         self.entity_of = GrowableArray(backend, "int32")
         """row -> entity of its key. Empty without a key."""
-        self.previous = GrowableArray(backend, "int32", fill=-1)
+        self.previous = GrowableArray(backend, "int32")
         """row -> the row that its entity had before on its branch, -1 for none. Empty without a key."""
         self.current = GrowableArray(backend, "int32", fill=-1)
         """entity -> its newest row on the root branch, dead or alive, -1 for none."""

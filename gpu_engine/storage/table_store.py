@@ -59,10 +59,13 @@ class TableStore:
 
     def __init__(self, backend: ArrayBackend, name: str, schema: Schema) -> None:
         self.backend, self.name, self.schema = backend, name, schema
-        self.arrow_schema = schema.arrow()
+        self.arrow_schema = schema.arrow
         """Columns of whole rows in Arrow."""
         self.columns = {column: Column(backend, column, kind) for column, kind in schema.types.items()}
         keys = [self.columns[key] for key in schema.keys]
+        others = [column for name, column in self.columns.items() if name not in schema.keys]
+        self.compared = tuple(sorted(others, key=lambda one: (not one.type.numeric, one.coded)))
+        """Columns apart from the key, those first that change most: numbers, then dates, then text."""
         self.entities = EntityIndex(backend, keys) if keys else None
         """Index of the key; None for a table without one, whose rows are never updated, only added and removed."""
         values = sum(_BYTES[kind.storage] * (kind.width or 1) for kind in schema.types.values())

@@ -65,7 +65,7 @@ class TableVersion:
     def to_arrow(self, rows: RowSelection) -> pa.RecordBatch:
         """Return whole rows as an Arrow batch on the host."""
         columns = [column.to_arrow(self.read(column, rows)) for column in self.store.columns.values()]
-        return pa.RecordBatch.from_arrays(columns, schema=self.store.schema.arrow())
+        return pa.RecordBatch.from_arrays(columns, schema=self.store.arrow_schema)
 
     # -- visibility -------------------------------------------------------------------------------------------------
 

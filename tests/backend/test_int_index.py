@@ -12,7 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gpu_engine.backend.array_backend import ArrayBackend, IntIndex
+from gpu_engine.backend.array_backend import ArrayBackend
+from gpu_engine.backend.int_index import IntIndex
 from tests.backends import BACKENDS
 
 FIRST, LAST = -(2**63), 2**63 - 1

@@ -91,7 +91,7 @@ def test_a_commit_that_runs_short_on_its_way_leaves_nothing(
         raise MemoryError("Unable to allocate 745 GiB")
 
     epoch, before = session.epoch, table.to_arrow()
-    monkeypatch.setattr(type(table.store.backend), "group", no_room)
+    monkeypatch.setattr(type(table.store.backend), "enlarged", no_room)
     with pytest.raises(ge.errors.MemoryShortageError, match=r"the commit needs more memory; backend '.+' has"):
         table.load_arrow(rows(200))
     monkeypatch.undo()

@@ -75,6 +75,15 @@ class StrictBackend:
         self.meter.scalar()
         return self._cpu.scalar(host)
 
+    def enlarged(self, array: Any, used: int, capacity: int) -> StrictArray:
+        host = _array(array, "enlarged")
+        if not 0 <= used <= len(host) <= capacity:
+            refuse(f"enlarged from {len(host)} rows, {used} in use, to {capacity}:", "They must not become fewer.")
+        return StrictArray(self._cpu.enlarged(host, used, capacity), self.meter)
+
+    def growth(self, array: Any, used: int, capacity: int) -> int:
+        return self._cpu.growth(_array(array, "growth"), used, capacity)
+
     def group(self, keys: Any) -> Groups:
         host = _array(keys, "group")
         if host.dtype != np.int64 or host.ndim != 1:

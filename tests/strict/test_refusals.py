@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from gpu_engine.backend.array_backend import ArrayBackend, IntIndex
+from gpu_engine.backend.array_backend import ArrayBackend
+from gpu_engine.backend.int_index import IntIndex
 from tests.strict.shared_names import SHARED
 from tests.strict.strict_array import DeviceRefusal, StrictArray
 from tests.strict.strict_backend import StrictBackend
