@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 import gpu_engine as ge
+from api.any_name import AnyName
 from api.branches import branch_routes
 from api.cubes import cube_routes
 from api.dead_letters import dead_letter_routes
@@ -56,6 +57,7 @@ def create_app(session: ge.Session) -> Flask:
         LIVE_PATIENCE_SECONDS=PATIENCE_SECONDS,
         SOCK_SERVER_OPTIONS=SOCKET_OPTIONS,
     )
+    app.url_map.converters["any_name"] = AnyName
     app.extensions[EXTENSION] = Service(session, Hub(session))
     app.register_blueprint(page_routes())
     blueprints = (

@@ -20,7 +20,7 @@ def branch_routes() -> Blueprint:
     blueprint = Blueprint("branches", __name__)
     blueprint.get("/branches")(_list_branches)
     blueprint.post("/branches")(_create_branch)
-    blueprint.delete("/branches/<branch>")(_delete_branch)
+    blueprint.delete("/branches/<any_name:branch>")(_delete_branch)
     return blueprint
 
 

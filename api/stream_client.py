@@ -62,7 +62,7 @@ class StreamRegistration:
     restarts : int
         How often it began anew with an initial view, because what it had missed was no longer kept.
     error : LiveError or None
-        Why the service ended the registration, if it did.
+        Why the registration has ended, if it has: the service's error, or code `listener_failed`.
     """
 
     def __init__(self, registration_id: str, listener: object, request: Mapping[str, Any]) -> None:
@@ -146,14 +146,16 @@ class StreamClient:
         *,
         branch: str | None = None,
         send_initial_view: bool = True,
+        dictionarized: bool = False,
     ) -> StreamRegistration:
         """Let a listener follow rows, and return once it is attached: it has the initial view if it asked for one.
 
         Parameters
         ----------
-        listener : an object with any of the methods of `gpu_engine.StreamListener`, but `on_self_failure`
+        listener : an object with any of the methods of `gpu_engine.StreamListener`
         fields, where : in the words of the HTTP interface; all columns and all rows by default
         branch : the branch to follow, None for all of them
+        dictionarized : whether text comes as Arrow dictionary arrays, the codes of the table with its dictionary
 
         Raises
         ------
@@ -161,9 +163,8 @@ class StreamClient:
             With the service's code, if it refuses the query. The client stays usable.
         """
         request: dict[str, Any] = {"table": table, "fields": fields and list(fields), "where": where, "branch": branch}
-        request |= {"send_initial_view": send_initial_view, "format": "arrow"}
-        registration = StreamRegistration(f"r{self._count}", listener, request)
-        self._count += 1
+        request |= {"send_initial_view": send_initial_view, "format": "arrow", "dictionarized": dictionarized}
+        registration = StreamRegistration(self._free_id(), listener, request)
         self.registrations[registration.id] = registration
         try:
             self._ask_to_register(registration)
@@ -180,6 +181,26 @@ class StreamClient:
             raise registration.error
         return registration
 
+    def resume(self, registration: StreamRegistration) -> None:
+        """Take up a registration that has ended, after the last epoch that its listener was told of to the end.
+
+        Raises
+        ------
+        LiveError
+            With the service's code, if it refuses; it stays ended then.
+        """
+        self.registrations.pop(registration.id, None)
+        # Whatever is still under way for the one that has ended goes by its id.
+        registration.id = self._free_id()
+        self.registrations[registration.id] = registration
+        try:
+            self._resume(registration)
+        except BROKEN:
+            registration.error = None
+            self.reconnect()
+        if registration.error is not None:
+            raise registration.error
+
     def unregister(self, registration: StreamRegistration) -> None:
         """End a registration; its listener is called no more once this returns."""
         self.registrations.pop(registration.id, None)
@@ -192,7 +213,8 @@ class StreamClient:
         Raises
         ------
         LiveError
-            If the service cannot be reached any more. What a listener raises is raised too.
+            If the service cannot be reached any more. What a listener raises is raised too: its registration has ended
+            then, and no other one.
         """
         try:
             return self._read(self.timeout if timeout is None else timeout) is not None
@@ -253,6 +275,10 @@ class StreamClient:
                     raise LiveError("unreachable", f"{self.url} does not answer: {error}") from error
                 time.sleep(RETRY_SECONDS)
 
+    def _free_id(self) -> str:
+        self._count += 1
+        return f"r{self._count}"
+
     def _resume(self, registration: StreamRegistration) -> None:
         registration.forget()
         try:
@@ -277,6 +303,7 @@ class StreamClient:
         resumed = {} if registration.epoch is None else {"from_epoch": registration.epoch, "run": registration.run}
         request = {"op": "register", "id": registration.id, **registration.request, **resumed, **changed}
         registration.run = self._answer(request, "registered")["run"]
+        registration.error = None
 
     def _answer(self, message: Mapping[str, Any], answer: str) -> dict[str, Any]:
         """Send a message and read until its answer; raises what simple_websocket raises."""
@@ -301,13 +328,27 @@ class StreamClient:
         for name in frame.get("binary", ()):
             frame[name] = _batch(self._socket.receive(timeout=self.timeout))
         registration = self.registrations.get(frame.get("id", ""))
-        if registration is None:
+        if registration is None or registration.error is not None:
             return frame
         if frame["type"] == "ended":
             self._ended(registration, LiveError(frame["code"], frame["message"]))
-        else:
+            return frame
+        try:
             registration.take(frame)
+        except BaseException as error:
+            self._failed(registration, error)
+            raise
         return frame
+
+    def _failed(self, registration: StreamRegistration, error: BaseException) -> None:
+        """End a registration whose listener has failed: what comes after would be told with a gap before it."""
+        registration.error = LiveError("listener_failed", f"the listener raised {error!r}.")
+        registration.forget()
+        with suppress(*BROKEN):
+            self._socket.send(json.dumps({"op": "unregister", "id": registration.id}))
+        told = getattr(registration.listener, "on_self_failure", None)
+        if told is not None:
+            told(error)
 
     def _ended(self, registration: StreamRegistration, error: LiveError) -> None:
         if error.code == "epoch_not_retained":

@@ -3,7 +3,7 @@
 Floor 6. Messages are JSON objects in text frames. A client sends
 
     {"op": "register", "id": "a", "table": "trades", "fields": [path, ...], "where": condition, "branch": null,
-     "send_initial_view": true, "from_epoch": null, "run": null, "format": "json" | "arrow"}
+     "send_initial_view": true, "from_epoch": null, "run": null, "format": "json" | "arrow", "dictionarized": false}
     {"op": "unregister", "id": "a"}
     {"op": "ping"}
 
@@ -37,7 +37,8 @@ __all__ = ["stream_routes"]
 MAX_STREAMS = 16
 """Registrations of one socket; each has a thread."""
 FORMATS = ("json", "arrow")
-MEMBERS = ("op", "id", "table", "fields", "where", "branch", "send_initial_view", "from_epoch", "run", "format")
+OPTIONS = ("branch", "send_initial_view", "from_epoch", "run", "format", "dictionarized")
+MEMBERS = ("op", "id", "table", "fields", "where", *OPTIONS)
 
 
 def stream_routes() -> Blueprint:
@@ -109,7 +110,8 @@ class _Client:
         with placed("$.table"):
             table = session.tables[name]
         query = parse_row_query(session, table, "list", content)
-        options, as_arrow = _options(content), _format(content.get("format", "json")) == "arrow"
+        as_arrow = _format(content.get("format", "json")) == "arrow"
+        options = _options(content, as_arrow=as_arrow)
         from_epoch, run = self._place(content, options.branch)
         prepared = session.database.prepare.list(table, list(query.fields), query.where)
         writer = StreamWriter(self.channel, stream_id, session, as_arrow=as_arrow)
@@ -159,12 +161,21 @@ class _Client:
         self._send({"type": "pong", "branch": BRANCH, "epoch": self.service.session.epoch})
 
 
-def _options(content: dict[str, Any]) -> ge.StreamOptions:
+def _options(content: dict[str, Any], *, as_arrow: bool) -> ge.StreamOptions:
     branch = None if content.get("branch") is None else expect_branch(content["branch"], "$.branch")
-    initial = content.get("send_initial_view", True)
-    if not isinstance(initial, bool):
-        raise RequestError("invalid_request", "expected true or false.", place="$.send_initial_view")
-    return ge.StreamOptions(send_initial_view=initial, branch=branch)
+    initial = _flag(content, "send_initial_view", default=True)
+    dictionarized = _flag(content, "dictionarized", default=False)
+    if dictionarized and not as_arrow:
+        message = 'JSON has no dictionaries. Ask for "format": "arrow", or leave it out.'
+        raise RequestError("invalid_request", message, place="$.dictionarized")
+    return ge.StreamOptions(send_initial_view=initial, branch=branch, dictionarized=dictionarized)
+
+
+def _flag(content: dict[str, Any], name: str, *, default: bool) -> bool:
+    given = content.get(name, default)
+    if not isinstance(given, bool):
+        raise RequestError("invalid_request", "expected true or false.", place=f"$.{name}")
+    return given
 
 
 def _format(given: Any) -> str:

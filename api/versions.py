@@ -96,10 +96,7 @@ def _parts(session: ge.Session, table: str, found: Mapping[str, ge.TableDiff]) -
 
 
 def _compact() -> Response:
-    session = service().session
-    before = session.statistics().memory_used
-    report = dataclasses.asdict(session.compact())
-    return reply({**report, "memory_before": before, "memory_after": session.statistics().memory_used})
+    return reply(dataclasses.asdict(service().session.compact()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,9 +294,11 @@ class EpochNotRetainedError(EngineError, LookupError):
 
     code = "epoch_not_retained"
 
-    def __init__(self, epoch: int, oldest: int, head: int) -> None:
-        self.epoch, self.oldest, self.head = epoch, oldest, head
-        super().__init__(f"epoch {epoch} is not readable. Readable epochs: {oldest} to {head}.")
+    def __init__(self, epoch: int, oldest: int, head: int, pinned: Iterable[int] = ()) -> None:
+        self.epoch, self.oldest, self.head, self.pinned = epoch, oldest, head, tuple(pinned)
+        shown = ", ".join(str(one) for one in sorted(set(self.pinned))[-10:])
+        pins = f", and pinned {shown}" if shown else ""
+        super().__init__(f"epoch {epoch} is not readable. Readable epochs: {oldest} to {head}{pins}.")
 
 
 class BackendUnavailableError(EngineError, RuntimeError):

@@ -76,6 +76,10 @@ class LoadMeter:
         self._tell(done=False)
         return rows
 
+    def within_file(self, rows: int, nbytes: int) -> None:
+        """Tell how far a file has come that may still be given up and read anew: nothing of it counts yet."""
+        self._tell(done=False, rows=rows, nbytes=nbytes)
+
     def finish(self) -> None:
         """Tell that all has been read."""
         self._nbytes = self._total
@@ -85,11 +89,9 @@ class LoadMeter:
         """Tell that nothing more will be read."""
         self._tell(done=True)
 
-    def _tell(self, *, done: bool) -> None:
+    def _tell(self, *, done: bool, rows: int = 0, nbytes: int = 0) -> None:
         if self._listener is None:
             return
         seconds = time.perf_counter() - self._started
-        nbytes = min(self._nbytes, self._total)
-        self._listener(
-            LoadProgress(self._source, self._format, self._files, self._rows, nbytes, self._total, seconds, done)
-        )
+        rows, nbytes = self._rows + rows, min(self._nbytes + nbytes, self._total)
+        self._listener(LoadProgress(self._source, self._format, self._files, rows, nbytes, self._total, seconds, done))

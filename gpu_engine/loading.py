@@ -126,11 +126,10 @@ class Files:
         self, file: Path, file_format: FileFormat, types: Mapping[str, pa.DataType], meter: LoadMeter
     ) -> pa.Table | None:
         """Return the rows of a file, decoded on the device if it takes the file; None if there is nothing in it."""
-        if file_format == "parquet":
-            decoded = self._backend.read_parquet(str(file), types)
-            if decoded is not None:
-                meter.read_bytes(file.stat().st_size)
-                return meter.took(decoded)
+        decoded = self._backend.read_file(str(file), file_format, types, meter.within_file)
+        if decoded is not None:
+            meter.read_bytes(file.stat().st_size)
+            return meter.took(decoded)
         try:
             read = _READ[file_format](file, types, on_bytes=meter.read_bytes)
             batches = [meter.took(batch.rows) for batch in read]

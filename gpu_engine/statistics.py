@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gpu_engine.cube.cube import Cube
+from gpu_engine.cube.live import LiveQueryStatistics
 from gpu_engine.cube.provider import ProviderStatistics
 from gpu_engine.database.branch import MASTER
 from gpu_engine.database.database import Database
@@ -47,6 +48,8 @@ class SessionStatistics:
     tables: Mapping[str, TableStatistics]
     providers: Mapping[str, tuple[ProviderStatistics, ...]]
     """Cube -> its providers."""
+    live_queries: Mapping[str, tuple[LiveQueryStatistics, ...]]
+    """Cube -> its live queries, those of the service included."""
     watches: tuple[WatchStatistics, ...]
     kafka: tuple[KafkaLoadStatistics, ...]
     """Loads from Kafka."""
@@ -82,6 +85,7 @@ def session_statistics(
         epoch=database.head.epoch,
         tables={name: _table_statistics(database, table.store) for name, table in tables.items()},
         providers={name: tuple(one.statistics() for one in cube.providers) for name, cube in cubes.items()},
+        live_queries={name: tuple(one.statistics() for one in cube.live_queries) for name, cube in cubes.items()},
         watches=tuple(watch.statistics() for watch in watches),
         kafka=tuple(load.statistics() for load in kafka),
         background_tasks={task.name: task.alive for task in supervisor.tasks},

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import gpu_engine.session
 from gpu_engine.backend.array_backend import ArrayBackend
 from gpu_engine.backend.choice import BackendReport, choose_backend
 from gpu_engine.backend.cuda_backend import CudaBackend
+from gpu_engine.backend.cuda_probe import probe_gpu
 from tests.strict.strict_backend import StrictBackend
 
 # Both profiles print how to repeat a failure. HYPOTHESIS_PROFILE=explore looks for new examples at every run, ten times
@@ -87,6 +89,9 @@ def pytest_configure() -> None:
         raise pytest.UsageError(
             f"GPU_ENGINE_TEST_BACKEND={BACKEND}: leave it out, or choose strict, cuda-on-cpu or gpu"
         )
+    refused = next((step for step in probe_gpu() if not step.ok), None) if BACKEND == "gpu" else None
+    if refused is not None:
+        raise pytest.UsageError(f"GPU_ENGINE_TEST_BACKEND=gpu, but no GPU works: {refused.name}: {refused.detail}")
     if BACKEND:
         gpu_engine.session.choose_backend = _backend_of_this_run
 
@@ -108,12 +113,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the tests that a missing system package has skipped, and how to have them."""
+    """Name the tests that a missing system package has skipped, and how to have them; count those that need a GPU."""
     skipped: dict[str, list[str]] = {}
+    without_gpu: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", ()):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
         if NEEDS in reason:
-            skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+            skipped.setdefault(reason, []).append(report.nodeid)
+        elif reason.startswith("no GPU"):
+            without_gpu[reason] += 1
+    for reason, count in without_gpu.items():
+        terminalreporter.line(f"{count} tests skipped: {reason}")
     for reason, tests in skipped.items():
         terminalreporter.section(f"{len(tests)} tests skipped: {reason}")
         for test in tests:

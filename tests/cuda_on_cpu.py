@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_engine.backend.array_backend import Array, DeviceColumn, MemoryUse
+from gpu_engine.backend import cuda_csv
+from gpu_engine.backend.array_backend import Array, DeviceColumn, HowFar, MemoryUse
 from gpu_engine.backend.cuda_backend import CudaBackend
 from gpu_engine.backend.numpy_backend import NumpyBackend
 from tests.conformance.cuda_shim.cpu_module import CpuModule
@@ -45,8 +46,16 @@ class CudaOnCpu(CudaBackend):
         distinct, places = self._cpu.encode_strings(texts)
         return distinct, self.from_host(places)
 
-    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
-        return None
+    def read_file(
+        self, path: str, file_format: str, types: Mapping[str, pa.DataType], heard: HowFar
+    ) -> pa.Table | None:
+        """Decode CSV of any size, in small parts."""
+        if file_format != "csv":
+            return None
+        return cuda_csv.read_csv(path, types, self, self._kernels, heard, smallest=0, at_once=1 << 20)
+
+    def ignore_float_errors(self) -> AbstractContextManager[object]:
+        return np.errstate(all="ignore")
 
     def to_frame(self, columns: Mapping[str, DeviceColumn]) -> Any:
         return self._cpu.to_frame(columns)

@@ -15,8 +15,14 @@ class Config:
     grouped_rows: int
     """Rows that are summed up by group, with six measures each."""
     groups: int
+    vectors: int
+    """Vectors of `scenarios` numbers that are summed up by book."""
+    scenarios: int
+    books: int
     loaded_rows: int
     """Rows of the bulk load."""
+    file_rows: int
+    """Rows of the files that are loaded."""
     transactions: tuple[int, ...]
     """Rows of an upsert."""
     table_rows: int
@@ -33,7 +39,11 @@ class Config:
 FULL = Config(
     grouped_rows=100_000_000,
     groups=2_400,
+    vectors=500_000,
+    scenarios=250,
+    books=100,
     loaded_rows=100_000_000,
+    file_rows=5_000_000,
     transactions=(1_000, 100_000),
     table_rows=1_000_000,
     providers=10,
@@ -44,7 +54,11 @@ FULL = Config(
 SMALL = Config(
     grouped_rows=20_000,
     groups=24,
+    vectors=500,
+    scenarios=40,
+    books=7,
     loaded_rows=5_000,
+    file_rows=2_000,
     transactions=(10, 1_000),
     table_rows=2_000,
     providers=10,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gpu_engine as ge
 from benchmarks.gpu.config import chosen
-from benchmarks.gpu.measure import ABSENT, Figure, Run, measure
+from benchmarks.gpu.measure import NOTES, Figure, Run, measure
 from benchmarks.report import machine
 
 __all__ = ["main", "to_markdown"]
@@ -45,11 +45,18 @@ def to_markdown(runs: Sequence[Run]) -> str:
     ]
     for name in dict.fromkeys(figure.name for run in runs for figure in run.figures):
         found = [next((figure for figure in run.figures if figure.name == name), None) for run in runs]
-        moved = next((figure.moved for figure in found if figure is not None), None)
-        limit = "" if moved is None else f"{1e3 * moved / measured.bandwidth:,.3f} ms"
-        lines.append(f"| {name} | " + " | ".join(map(_shown, found)) + f" | {limit} |")
+        moved = next(figure.moved for figure in found if figure is not None)
+        lines.append(
+            f"| {name} | " + " | ".join(map(_shown, found)) + f" | {_milliseconds(moved / measured.bandwidth)} |"
+        )
     peaks = " | ".join(f"{run.peak / 2**30:,.1f} GiB" for run in runs)
-    return "\n".join([*lines, f"| peak memory | {peaks} | |", "", *(f"- {line}" for line in ABSENT), ""])
+    peak = "peak memory (of the device on a GPU, of the process on the CPU)"
+    return "\n".join([*lines, f"| {peak} | {peaks} | |", "", *(f"- {line}" for line in NOTES), ""])
+
+
+def _milliseconds(seconds: float) -> str:
+    """Return a time of any size: the limit of a small commit is far below a microsecond."""
+    return f"{1e3 * seconds:,.3f} ms" if seconds >= 1e-5 else f"{1e3 * seconds:.2g} ms"
 
 
 def _shown(figure: Figure | None) -> str:

@@ -10,7 +10,7 @@ and `to_host`), and a value leaves the device as one scalar through `scalar` onl
 
 What holds on every device too: work happens in the order in which it is asked for, whatever thread asks. An array
 that one thread has made is there for every thread that sees the object, and a buffer that is written over or let go
-still serves whatever was asked of it before (a GPU does this by one stream; docs/gpu.md says why).
+still serves whatever was asked of it before (a GPU does this by one stream; docs/decisions/0010 says why).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from gpu_engine.backend.int_index import IntIndex
 
-__all__ = ["Array", "ArrayBackend", "Cells", "DeviceColumn", "Groups", "MemoryUse", "T", "range_within"]
+__all__ = ["Array", "ArrayBackend", "Cells", "DeviceColumn", "Groups", "HowFar", "MemoryUse", "T", "range_within"]
 
 T = TypeVar("T")
 
@@ -37,6 +37,9 @@ verify (`cupy` need not even be installed), so the alias is `Any`; docstrings st
 
 Cells: TypeAlias = tuple[Array, Array]
 """(n, f) float64 and (n, i) int64: what n cells hold for f float and i integer primitives, C-contiguous. f may be 0."""
+
+HowFar: TypeAlias = Callable[[int, int], None]
+"""Told the rows and bytes of a file that are decoded so far; if the file is given up, they do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +182,12 @@ class ArrayBackend(Protocol):
         """
         ...
 
-    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
-        """Return the rows of a Parquet file that the device has decoded; None where the host is to decode it.
+    def read_file(
+        self, path: str, file_format: str, types: Mapping[str, pa.DataType], heard: HowFar
+    ) -> pa.Table | None:
+        """Return the rows of a "csv" or "parquet" file that the device has decoded; None where the host is to decode.
 
-        The device takes large files whose columns have just the types asked for, or text; the CPU takes none.
+        The device takes large files of which it is sure that they hold what the host would read; the CPU takes none.
         Text comes as a dictionary. An error in the file gives None too: the host's reader explains it.
         """
         ...

@@ -1,7 +1,8 @@
 """Which backend a session works on: chosen once, with a report of what was tried.
 
-Floor 1: imports errors and the backends. "auto" takes a GPU if every probe of it succeeds, else the CPU, and logs what
-it chose and why. "gpu" fails where "auto" would fall back. After the choice there is no fallback.
+Floor 1: imports errors and the backends. "auto" takes a GPU if every probe of it succeeds, else the CPU. The log has
+each step of the probe, what was chosen and why. "gpu" fails where "auto" would fall back. After the choice there is no
+fallback.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def choose_backend(
     elif wanted == "auto":
         why = f"a GPU works here ({next(step.detail for step in steps if step.name == 'CUDA device')})"
     report = BackendReport("gpu" if on_gpu else "cpu", requested, why, steps)
+    for step in steps:
+        _log.info("probe for a GPU: %s: %s (%s)", step.name, "ok" if step.ok else "failed", step.detail)
     _log.info("backend %s: %s", report.name, report.reason)
     return (open_gpu() if on_gpu else NumpyBackend()), report
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpu_engine.backend.array_backend import Array, DeviceColumn
+from gpu_engine.backend.array_backend import Array, DeviceColumn, HowFar
 
 __all__ = ["dictionary_array", "encode_strings", "frame", "read_parquet"]
 
@@ -24,7 +24,8 @@ PARQUET_ROWS = 1 << 20
 PARQUET_ROWS_AT_ONCE = 1 << 24
 """Row groups are decoded so many rows at a time: what bounds the memory that decoding takes."""
 
-_DECODED = (pa.bool_(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.date32(), pa.timestamp("us"))
+DECODED = (pa.bool_(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.date32(), pa.timestamp("us"))
+"""Types of columns that come out of libcudf as they went in; text comes as a dictionary."""
 _TEXT = (pa.string(), pa.large_string())
 
 _log = logging.getLogger(__name__)
@@ -34,18 +35,25 @@ def encode_strings(texts: pa.Array) -> tuple[pa.Array, Array]:
     """Return the distinct ones of at least one text, a null among them if there is one, and (n,) int32 places."""
     import pylibcudf as plc
 
-    return _encoded(plc.Column.from_arrow(texts))
+    plain = texts.cast(pa.large_string()) if texts.type == pa.string_view() else texts
+    return _encoded(plc.Column.from_arrow(plain))
 
 
-def read_parquet(path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+def read_parquet(path: str, types: Mapping[str, pa.DataType], heard: HowFar) -> pa.Table | None:
     """Return the rows of a file, its texts as a dictionary; None where the host is to read it."""
     try:
         with pq.ParquetFile(path) as file:
             metadata, schema = file.metadata, file.schema_arrow
         if metadata.num_rows < PARQUET_ROWS or not all(_is_plain(field, types) for field in schema):
             return None
-        parts = [_read_row_groups(path, groups) for groups in _runs_of_row_groups(metadata)]
-    except (pa.ArrowException, OSError, RuntimeError) as error:
+        parts: list[pa.Table] = []
+        rows = nbytes = 0
+        for groups in _runs_of_row_groups(metadata):
+            parts.append(_read_row_groups(path, groups))
+            rows += parts[-1].num_rows
+            nbytes += sum(_stored_bytes(metadata, group) for group in groups)
+            heard(rows, nbytes)
+    except (pa.ArrowException, OSError, RuntimeError, MemoryError) as error:
         _log.info("%s is decoded on the host: %s", path, error)
         return None
     return pa.concat_tables(parts).unify_dictionaries()
@@ -62,7 +70,7 @@ def frame(columns: Mapping[str, DeviceColumn]) -> Any:
 
 def _is_plain(field: pa.Field, types: Mapping[str, pa.DataType]) -> bool:
     wanted = types.get(field.name)
-    return (field.type == wanted and wanted in _DECODED) or (field.type in _TEXT and wanted == pa.string())
+    return (field.type == wanted and wanted in DECODED) or (field.type in _TEXT and wanted == pa.string())
 
 
 def _runs_of_row_groups(metadata: pq.FileMetaData) -> Iterator[list[int]]:
@@ -76,6 +84,11 @@ def _runs_of_row_groups(metadata: pq.FileMetaData) -> Iterator[list[int]]:
             run, rows = [], 0
     if run:
         yield run
+
+
+def _stored_bytes(metadata: pq.FileMetaData, group: int) -> int:
+    found = metadata.row_group(group)
+    return sum(found.column(column).total_compressed_size for column in range(found.num_columns))
 
 
 def _read_row_groups(path: str, groups: list[int]) -> pa.Table:
@@ -103,9 +116,16 @@ def _to_arrow(column: Any) -> pa.Array:
 
 
 def dictionary_array(distinct: pa.Array, places: npt.NDArray[np.int32]) -> pa.DictionaryArray:
-    """Return rows by their places among distinct texts; a null among these becomes null rows, where checks look."""
-    null = distinct.is_null().to_numpy(zero_copy_only=False)[places] if distinct.null_count else None
-    return pa.DictionaryArray.from_arrays(pa.array(places, mask=null), distinct.cast(pa.string()))
+    """Return rows by their places among distinct texts; a null among these becomes null rows.
+
+    It leaves the dictionary: checks look for nulls at the rows, and Arrow unifies no dictionaries with nulls in them.
+    """
+    texts = distinct.cast(pa.string())
+    if not texts.null_count:
+        return pa.DictionaryArray.from_arrays(pa.array(places), texts)
+    there = texts.is_valid().to_numpy(zero_copy_only=False)
+    moved = (np.cumsum(there) - 1).astype(np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(moved[places], mask=~there[places]), texts.drop_null())
 
 
 def _encoded(texts: Any) -> tuple[pa.Array, Array]:

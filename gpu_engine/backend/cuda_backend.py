@@ -2,7 +2,7 @@
 
 Floor 1: imports cupy, numpy, pyarrow and errors; no CUDA library is imported before a `CudaBackend` is made. All work
 goes through the default stream, so it is done in the order in which it was asked for, whatever thread asked
-(docs/gpu.md). A verb waits for the device only where its docstring says so.
+(docs/decisions/0010). A verb waits for the device only where its docstring says so.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_engine.backend import cuda_arrow, numpy_arrow
-from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, MemoryUse, T, range_within
+from gpu_engine.backend import cuda_arrow, cuda_csv, numpy_arrow
+from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, HowFar, MemoryUse, T, range_within
 from gpu_engine.backend.cuda_index import CudaIndex
 from gpu_engine.backend.cuda_kernels import Kernels, cuda_kernels
 from gpu_engine.backend.cuda_memory import Memory, device_memory
@@ -78,9 +78,13 @@ class CudaBackend:
             return distinct, self._memory.upload(places)
         return cuda_arrow.encode_strings(texts)
 
-    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+    def read_file(
+        self, path: str, file_format: str, types: Mapping[str, pa.DataType], heard: HowFar
+    ) -> pa.Table | None:
         """Return the rows of a large file of plain columns; None for any other."""
-        return cuda_arrow.read_parquet(path, types)
+        if file_format == "csv":
+            return cuda_csv.read_csv(path, types, self, self._kernels, heard)
+        return cuda_arrow.read_parquet(path, types, heard)
 
     def to_frame(self, columns: Mapping[str, DeviceColumn]) -> Any:
         """Return a cudf.DataFrame over the same memory; texts are made from their codes, and dates widened."""
@@ -247,7 +251,7 @@ class CudaBackend:
         count = len(pointers)
         rows = self.xp.empty(count, dtype="int64")
         narrow = self._contiguous(pointers, "int32")
-        self._kernels.each("join_range", count, narrow, 0, count, row_of_entity, entities, rows)
+        self._kernels.each("join_gather", count, narrow, count, row_of_entity, entities, rows)
         return rows
 
     def order_by_code(self, codes: Array, size: int) -> Array:

@@ -6,15 +6,17 @@ go to the default stream and return at once.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["CudaKernels", "Kernels", "cuda_kernels"]
+__all__ = ["CudaKernels", "Kernels", "cuda_kernels", "kernel_source"]
 
 BLOCK = 256
 BLOCKS_PER_PROCESSOR = 16
 PRIVATE_BLOCKS_PER_PROCESSOR = 4
+INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 
 
 class Kernels(Protocol):
@@ -39,9 +41,7 @@ class CudaKernels:
     def __init__(self) -> None:
         import cupy
 
-        folder = Path(__file__).parent
-        source = (folder / "kernels.cu").read_text(encoding="utf-8")
-        self._module: Any = cupy.RawModule(code=source, options=("-std=c++17", f"-I{folder}"))
+        self._module: Any = cupy.RawModule(code=kernel_source(), options=("-std=c++17",))
         self._processors = int(cupy.cuda.Device().attributes["MultiProcessorCount"])
         self._functions: dict[str, Any] = {}
 
@@ -65,6 +65,15 @@ class CudaKernels:
         if function is None:
             function = self._functions[name] = self._module.get_function(name)
         return function
+
+
+def kernel_source(folder: Path = Path(__file__).parent) -> str:
+    """Return `kernels.cu` with the files that it includes in their places.
+
+    CuPy keeps compiled modules on disk by their text: of a file that is only included it would not notice a change.
+    """
+    source = (folder / "kernels.cu").read_text(encoding="utf-8")
+    return INCLUDE.sub(lambda line: (folder / line[1]).read_text(encoding="utf-8"), source)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 Floor 1: imports cupy, numpy and rmm. RMM's asynchronous pool serves everybody, so that memory which one library gives
 back is there for the next. It frees in stream order: a buffer that was let go is handed out again only behind the work
-that was asked for before, which is safe because all work of a session goes through one stream (docs/gpu.md).
+that was asked for before, which is safe because all work of a session goes through one stream (docs/decisions/0010).
 """
 
 from __future__ import annotations

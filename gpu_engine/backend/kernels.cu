@@ -1,6 +1,6 @@
 // Kernels of the GPU backend: what commits and queries do so often that one launch must do all of it.
 //
-// Floor 1. CuPy compiles this file with NVRTC (cuda_backend.py); nothing but the language is needed. The same text runs
+// Floor 1. CuPy compiles this file with NVRTC (cuda_kernels.py); nothing but the language is needed. The same text runs
 // on the CPU (tests/conformance/cuda_shim) and is compiled for sm_90 by a test that needs no driver.
 //
 // All scalar arguments are 64 bits wide. Arrays are C-contiguous. Kernels are grid-stride loops, right for any grid and
@@ -51,6 +51,7 @@ __device__ inline void for_each_element(int64 n, int64 width, Each each) {
 }
 
 #include "kernels_cells.cuh"
+#include "kernels_csv.cuh"
 #include "kernels_group.cuh"
 #include "kernels_index.cuh"
 #include "kernels_rows.cuh"

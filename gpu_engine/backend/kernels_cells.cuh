@@ -24,12 +24,10 @@ __device__ inline void put_cells(
     });
 }
 
-// Write both blocks of numbers, and hand what a cell comes to hold to keep(index in cells, value).
-template <typename Value, typename Keep>
+template <typename Value>
 __device__ inline void sum_cells(
     const int64* __restrict__ places, int64 k, int64 size, const Value* cells, int64 width,
-    const Value* __restrict__ delta, int64 delta_width, Value* __restrict__ before, Value* __restrict__ after,
-    Keep keep) {
+    const Value* __restrict__ delta, int64 delta_width, Value* __restrict__ before, Value* __restrict__ after) {
     REQUIRE(delta_width <= width);
     for_each_element(k, width, [&](int64 row, int64 column) {
         const int64 place = places[row];
@@ -38,7 +36,6 @@ __device__ inline void sum_cells(
         const Value sum = column < delta_width ? held + delta[row * delta_width + column] : held;
         before[row * width + column] = held;
         after[row * width + column] = sum;
-        keep(place * width + column, sum);
     });
 }
 
@@ -64,17 +61,6 @@ extern "C" __global__ void cells_sum(
     const int64* __restrict__ places, int64 k, int64 size, const double* floats, int64 fw, const double* f_delta,
     int64 fdw, double* f_before, double* f_after, const uint64* ints, int64 iw, const uint64* i_delta, int64 idw,
     uint64* i_before, uint64* i_after) {
-    sum_cells(places, k, size, floats, fw, f_delta, fdw, f_before, f_after, [](int64, double) {});
-    sum_cells(places, k, size, ints, iw, i_delta, idw, i_before, i_after, [](int64, uint64) {});
-}
-
-// The same, and the cells change at once.
-extern "C" __global__ void cells_add(
-    const int64* __restrict__ places, int64 k, int64 size, double* floats, int64 fw, const double* f_delta, int64 fdw,
-    double* f_before, double* f_after, uint64* ints, int64 iw, const uint64* i_delta, int64 idw, uint64* i_before,
-    uint64* i_after) {
-    sum_cells(places, k, size, floats, fw, f_delta, fdw, f_before, f_after,
-              [&](int64 place, double sum) { floats[place] = sum; });
-    sum_cells(places, k, size, ints, iw, i_delta, idw, i_before, i_after,
-              [&](int64 place, uint64 sum) { ints[place] = sum; });
+    sum_cells(places, k, size, floats, fw, f_delta, fdw, f_before, f_after);
+    sum_cells(places, k, size, ints, iw, i_delta, idw, i_before, i_after);
 }

@@ -34,18 +34,6 @@ __device__ inline void mark_alive_on_branches(
     }
 }
 
-template <typename Rows>
-__device__ inline void follow_join(
-    const int* __restrict__ pointers, Rows rows, int64 n, int64 size, const int* __restrict__ row_of_entity,
-    int64 entities, int64* out) {
-    FOR_EACH(i, n) {
-        const int64 row = rows[i];
-        REQUIRE(row >= -1 && row < size);
-        const int entity = row < 0 ? -1 : pointers[row];
-        out[i] = entity < 0 || entity >= entities ? -1 : row_of_entity[entity];
-    }
-}
-
 constexpr int64 ANY_SIZE = 0x7fffffffffffffffLL;
 
 // alive (n,) of the rows first, first + 1, ...
@@ -76,16 +64,12 @@ extern "C" __global__ void alive_rows_on_branches(
         removed, rows, n, size, marks, first_marked, epoch_limits, row_limits, branches, alive);
 }
 
-// out (n,): the row of the entity that each row points to; -1 if it points nowhere, the entity has no place in
-// `row_of_entity` (entities,) or -1 there, or the row itself is -1.
-extern "C" __global__ void join_range(
-    const int* __restrict__ pointers, int64 first, int64 n, const int* __restrict__ row_of_entity, int64 entities,
-    int64* out) {
-    follow_join(pointers, Range{first}, n, ANY_SIZE, row_of_entity, entities, out);
-}
-
-extern "C" __global__ void join_rows(
-    const int* __restrict__ pointers, const int64* __restrict__ rows, int64 n, int64 size,
-    const int* __restrict__ row_of_entity, int64 entities, int64* out) {
-    follow_join(pointers, rows, n, size, row_of_entity, entities, out);
+// out (n,): the row of the entity that each of n pointers points to; -1 if it points nowhere, the entity has no place in
+// `row_of_entity` (entities,) or -1 there.
+extern "C" __global__ void join_gather(
+    const int* __restrict__ pointers, int64 n, const int* __restrict__ row_of_entity, int64 entities, int64* out) {
+    FOR_EACH(i, n) {
+        const int entity = pointers[i];
+        out[i] = entity < 0 || entity >= entities ? -1 : row_of_entity[entity];
+    }
 }

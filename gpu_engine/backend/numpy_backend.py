@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_engine.backend import numpy_arrow, numpy_memory
-from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, MemoryUse, T, range_within
+from gpu_engine.backend.array_backend import Array, Cells, DeviceColumn, Groups, HowFar, MemoryUse, T, range_within
 from gpu_engine.backend.numpy_index import NumpyIndex
 from gpu_engine.backend.numpy_sort import distinct, order_within
 from gpu_engine.errors import NeedsGpuError
@@ -55,7 +55,9 @@ class NumpyBackend:
         """Return the distinct texts and the place of each row's; one pass over the rows."""
         return numpy_arrow.encode_strings(texts)
 
-    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+    def read_file(
+        self, path: str, file_format: str, types: Mapping[str, pa.DataType], heard: HowFar
+    ) -> pa.Table | None:
         """Return None: here the loaders decode."""
         return None
 

@@ -132,11 +132,14 @@ class NumpyIndex:
     def insert(self, keys: Int64s) -> Int32s:
         """Return (n,) int32: the id of each key; unknown ones get the next ids, in order of first occurrence."""
         ids = self.lookup(keys)
-        unknown = (ids < 0).nonzero()[0]
-        if len(unknown) == len(keys):
-            return self._append(keys) if len(keys) else ids
-        if len(unknown):
-            ids[unknown] = self._append(keys[unknown])
+        missing = ids < 0
+        count = np.count_nonzero(missing)
+        if not count:
+            return ids
+        if count == len(keys):
+            return self._append(keys)
+        unknown = missing.nonzero()[0]
+        ids[unknown] = self._append(keys[unknown])
         return ids
 
     def _append(self, keys: Int64s) -> Int32s:

@@ -32,6 +32,7 @@ from gpu_engine.database.commit import Version
 from gpu_engine.database.database import Database
 from gpu_engine.database.resolve import join_paths, resolver
 from gpu_engine.database.table import Table
+from gpu_engine.database.version_name import version_named
 from gpu_engine.errors import InvalidModelError
 from gpu_engine.expression.condition import Condition, Resolve
 from gpu_engine.expression.expression import Field
@@ -251,7 +252,7 @@ class Cube:
         As `query`.
         """
         compiled = compile_query(self, measures, levels, filter, totals)
-        old, new = self.database.version(*since), self.database.version(*until)
+        old, new = (self.database.version(*version_named(*one)) for one in ((since, "since"), (until, "until")))
         pairs = zip(answer_cells(self, compiled, old)[0], answer_cells(self, compiled, new)[0], strict=True)
         before, after = zip(*(paired_cells(*pair) for pair in pairs), strict=True)
         return difference(compiled, before, after, (old.epoch, new.epoch), new.branch)
@@ -314,6 +315,11 @@ class Cube:
             self._held = {**self._held, provider: 1}
             return provider
 
+    @property
+    def live_queries(self) -> tuple[LiveQuery, ...]:
+        """Live queries that have not been closed."""
+        return tuple(self._live)
+
     def forget(self, live: LiveQuery) -> None:
         """Take notice that a live query has closed."""
         with self._lock:
@@ -348,12 +354,16 @@ class Cube:
                     return provider
             return self.acquire(references, frozenset([ROWS]), None, branch)
 
-    def members(self, levels: Sequence[Level], branch: str = MASTER) -> dict[tuple[Any, ...], int]:
-        """Return the paths of members that facts have at a head, in order, with the number of facts of each."""
+    def members(
+        self, levels: Sequence[Level], branch: str = MASTER, epoch: int | None = None
+    ) -> dict[tuple[Any, ...], int]:
+        """Return the paths of members that facts have at a version, in order, with the number of facts of each."""
         measure = ("contributors.COUNT", CountRows())
         query = Query((measure,), tuple(levels), None, (), totals=False)
-        self.member_provider(levels, branch)
-        answer = answer_of(query, answer_cells(self, query, self.database.version(branch))[0]).sorted()
+        version = self.database.version(branch, epoch)
+        if epoch is None:
+            self.member_provider(levels, branch)
+        answer = answer_of(query, answer_cells(self, query, version)[0]).sorted()
         columns = [
             decode(answer.backend, level.reference.column.dictionary, codes).to_pylist()
             for level, codes in zip(levels, answer.codes, strict=True)

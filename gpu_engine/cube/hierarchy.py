@@ -148,17 +148,17 @@ class Hierarchy:
             self._cube.member_provider(self.levels[:1])
         self._slicing = slicing
 
-    def members(self, branch: str = MASTER) -> dict[tuple[Any, ...], int]:
-        """Return the paths that facts have at the head of a branch, in order, with the number of facts of each.
+    def members(self, branch: str = MASTER, epoch: int | None = None) -> dict[tuple[Any, ...], int]:
+        """Return the paths that facts have at a version, in order, with the number of facts of each.
 
-        Kept by deltas from the first call on.
+        Of the head, which is the default, they are kept by deltas from the first call on.
 
         Raises
         ------
-        UnknownBranchError
-            If there is no such branch.
+        UnknownBranchError, EpochNotRetainedError
+            If the version cannot be read.
         """
-        return self._cube.members(self.levels, branch)
+        return self._cube.members(self.levels, branch, epoch)
 
 
 class Levels(Mapping[str, Level]):

@@ -29,7 +29,7 @@ from gpu_engine.errors import EpochNotRetainedError, InvalidQueryError, UnknownM
 if TYPE_CHECKING:
     from gpu_engine.cube.cube import Cube
 
-__all__ = ["LiveQuery"]
+__all__ = ["LiveQuery", "LiveQueryStatistics"]
 
 MERGE_AFTER = 64
 """Epochs with changes that a subscriber may be behind before they are merged into one change."""
@@ -37,6 +37,21 @@ MERGE_AFTER = 64
 _CLOSING_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveQueryStatistics:
+    """Figures of one live query."""
+
+    measures: tuple[str, ...]
+    levels: tuple[str, ...]
+    branch: str
+    epoch: int
+    """What `on_change` has been told of; without it the newest epoch, since its user asks when it wants."""
+    lag: int
+    """Epochs between that and the newest of the branch."""
+    error: str | None
+    """What ended it, if it failed. It keeps its aggregates until it is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +104,18 @@ class LiveQuery:
     def epoch(self) -> int:
         """The epoch that `on_change` has been told of (-1 before the snapshot); without `on_change` the head."""
         return self._line.head.epoch if self._delivery is None else self._delivered
+
+    def statistics(self) -> LiveQueryStatistics:
+        """Return figures for operators and tests."""
+        query, epoch = self.query, self.epoch
+        return LiveQueryStatistics(
+            tuple(name for name, _ in query.measures),
+            tuple(level.name for level in query.levels),
+            self.branch,
+            epoch,
+            max(0, self._line.head.epoch - max(0, epoch)),
+            None if self.error is None else str(self.error) or type(self.error).__name__,
+        )
 
     def result(self, mode: str = "pandas") -> Any:
         """Return the cells at `epoch` as `Cube.query` would; at the head if that epoch is no longer kept.

@@ -15,6 +15,9 @@ from gpu_engine.errors import BranchInUseError, InvalidModelError
 
 __all__ = ["BranchInfo", "Branches"]
 
+MOST_CHARACTERS = 200
+"""Of a name: each answer of the service carries it in a header."""
+
 
 @dataclass(frozen=True, slots=True)
 class BranchInfo:
@@ -58,12 +61,13 @@ class Branches(Mapping[str, BranchInfo]):
         DuplicateNameError
             If a branch has the name.
         InvalidModelError
-            If the name is no text or empty.
+            If the name is no text, empty or too long.
         UnknownBranchError, EpochNotRetainedError
             If the version to start from cannot be read.
         """
-        if not isinstance(name, str) or not name:
-            raise InvalidModelError(f"branch name {name!r}: give a text with at least one character.")
+        if not isinstance(name, str) or not 0 < len(name) <= MOST_CHARACTERS:
+            shown = name[:40] if isinstance(name, str) else name
+            raise InvalidModelError(f"branch name {shown!r}: give a text of 1 to {MOST_CHARACTERS} characters.")
         return _info(self._database.create_branch(name, from_branch, epoch))
 
     def delete(self, name: str) -> None:

@@ -37,9 +37,9 @@ from gpu_engine.database.operation import Operation, clearings, merged
 from gpu_engine.database.report import CommitReport
 from gpu_engine.database.retention import Retention, RetentionPolicy
 from gpu_engine.database.source_notes import SourceNotes
+from gpu_engine.database.version_name import epoch_named
 from gpu_engine.errors import (
     DuplicateNameError,
-    EpochNotRetainedError,
     SessionClosedError,
     UnknownBranchError,
     UnknownTableError,
@@ -146,17 +146,17 @@ class Database:
         SessionClosedError, UnknownBranchError
             If the database is closed, or has no such branch.
         EpochNotRetainedError
-            If the epoch lies ahead, or its rows are no longer kept.
+            If the epoch lies ahead, or its rows are no longer kept; InvalidQueryError if it is no whole number.
         """
         self.refuse_if_closed()
         found = self.branch(branch)
         head = found.head
-        if epoch is None or epoch == head.epoch:
+        if epoch is None or (epoch := epoch_named(epoch)) == head.epoch:
             return head
         # Held before it is known to be readable: a compaction that begins in between keeps its rows.
         version = self.hold(found.version(epoch)) if epoch < head.epoch else head
         if not 0 <= epoch <= self.last_epoch or not self.retention.readable(branch, epoch):
-            raise EpochNotRetainedError(epoch, self.retention.oldest_epoch, self.last_epoch)
+            raise self.retention.not_readable(branch, epoch)
         return version
 
     def branch(self, name: str) -> Branch:

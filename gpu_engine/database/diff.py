@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.database import Database
+from gpu_engine.database.version_name import version_named
 from gpu_engine.storage.table_store import TableStore
 from gpu_engine.storage.table_version import Lineage, TableVersion
 
@@ -42,8 +43,10 @@ def diff(database: Database, since: tuple[str, int], until: tuple[str, int]) -> 
     ------
     UnknownBranchError, EpochNotRetainedError
         If a version cannot be read.
+    InvalidQueryError
+        If one is no branch and epoch.
     """
-    old, new = database.version(*since), database.version(*until)
+    old, new = (database.version(*version_named(*one)) for one in ((since, "since"), (until, "until")))
     found = {}
     for store in database.stores.values():
         difference = _table_diff(store, *_same_numbers(store, old.lineage, new.lineage))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -20,6 +21,9 @@ from gpu_engine.storage.table_store import TableChange, TableStore
 from gpu_engine.storage.table_version import TableVersion
 
 __all__ = ["TableDraft"]
+
+_BULK_ROWS = 1 << 15
+"""Rows from which on it pays to take on threads."""
 
 
 @dataclass(slots=True)
@@ -57,8 +61,7 @@ class TableDraft:
         ----------
         columns : every column of the table -> (n,) Arrow array of its type; key columns without nulls
         """
-        values = {name: self.store.columns[name].ingest(column) for name, column in columns.items()}
-        self._upsert(values)
+        self._upsert(self._ingested(columns))
 
     def update(self, columns: Mapping[str, pa.Array]) -> Array:
         """Change the given columns of the rows with the given keys.
@@ -68,7 +71,7 @@ class TableDraft:
         (n,) bool, on the host
             Which of the keys exist. Nothing is changed unless all do.
         """
-        given = {name: self.store.columns[name].ingest(column) for name, column in columns.items()}
+        given = self._ingested(columns)
         rows = self.rows_of(self._lookup({name: given[name] for name in self.store.schema.keys}))
         found = self.store.backend.to_host(rows >= 0)
         if found.all():
@@ -77,7 +80,7 @@ class TableDraft:
 
     def drop_keys(self, columns: Mapping[str, pa.Array]) -> None:
         """End the rows with the given keys; keys that have no row are passed over."""
-        keys = {name: self.store.columns[name].ingest(column) for name, column in columns.items()}
+        keys = self._ingested(columns)
         rows = self.rows_of(self._lookup(keys))
         self.drop(self._xp.unique(rows[rows >= 0]))
 
@@ -167,6 +170,21 @@ class TableDraft:
 
     # -- how --------------------------------------------------------------------------------------------------------
 
+    def _ingested(self, columns: Mapping[str, pa.Array]) -> dict[str, Values]:
+        """Return Arrow columns as they will rest. The texts of a bulk take their codes on all cores."""
+        backend, ours = self.store.backend, self.store.columns
+        texts = [name for name in columns if ours[name].coded]
+        if len(texts) < 2 or len(columns[texts[0]]) < _BULK_ROWS or backend.workers < 2:
+            return {name: ours[name].ingest(column) for name, column in columns.items()}
+
+        def coded(share: Sequence[str]) -> dict[str, Values]:
+            return {name: ours[name].ingest(columns[name]) for name in share}
+
+        shares = [texts[part :: backend.workers] for part in range(min(backend.workers, len(texts)))]
+        parts = backend.in_parallel([partial(coded, share) for share in shares])
+        found = {name: values for part in parts for name, values in part.items()}
+        return {name: found[name] if name in found else ours[name].ingest(column) for name, column in columns.items()}
+
     def _upsert(self, values: dict[str, Values]) -> None:
         if self.store.entities is None:
             self._stage(values, None, None)
@@ -221,6 +239,10 @@ class TableDraft:
 
     def _last_of_each(self, entities: Array) -> Array | None:
         """Return the last place of each distinct entity, ascending; None if no entity comes twice."""
+        if len(entities) < 2:
+            return None
+        if len(entities) >= _BULK_ROWS and self._scalar((entities[1:] > entities[:-1]).all()):
+            return None
         ordered = self._xp.sort(entities)
         if not self._scalar((ordered[1:] == ordered[:-1]).any()):
             return None

@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import UnionType
+from typing import TYPE_CHECKING, Any
 
 from gpu_engine.backend.array_backend import Array
+from gpu_engine.backend.heap import give_back_freed_memory
 from gpu_engine.database.branch import MASTER
 from gpu_engine.database.commit import Version
 from gpu_engine.database.commit_log import Pinned, Unpinned
@@ -35,6 +37,10 @@ _WORTH_ROWS = 100_000
 """Dead rows below which automatic compaction leaves a table alone."""
 
 
+def _is_number(given: Any, kind: type | UnionType) -> bool:
+    return isinstance(given, kind) and not isinstance(given, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
     """Which epochs stay readable although nobody pins or holds them."""
@@ -45,8 +51,9 @@ class RetentionPolicy:
     """Those younger than this."""
 
     def __post_init__(self) -> None:
-        """Refuse negative figures."""
-        if self.epochs < 0 or self.seconds < 0:
+        """Refuse what is no number of epochs or of seconds."""
+        epochs, seconds = self.epochs, self.seconds
+        if not (_is_number(epochs, int) and _is_number(seconds, int | float) and epochs >= 0 and seconds >= 0):
             raise InvalidModelError(f"{self!r}: give the number of epochs and seconds to keep, 0 or more.")
 
 
@@ -68,6 +75,10 @@ class CompactionReport:
     """Epochs before this are readable only if pinned or held."""
     tables: dict[str, TableCompaction]
     """Tables that had rows to reclaim."""
+    memory_before: int
+    """Bytes used when it began: of the process on the CPU, of the device on a GPU."""
+    memory_after: int
+    """The same when it ended. A version that somebody still reads keeps the old rows until it is let go."""
     milliseconds: float
 
 
@@ -77,6 +88,9 @@ class Pin:
     def __init__(self, retention: Retention, branch: str, epoch: int) -> None:
         self._retention, self.branch, self.epoch = retention, branch, epoch
         self._released = False
+
+    def __repr__(self) -> str:
+        return f"Pin({self.branch!r}, epoch {self.epoch}{', released' if self._released else ''})"
 
     def __enter__(self) -> Pin:
         return self
@@ -116,6 +130,11 @@ class Retention:
         """Return whether an epoch that is not ahead can be read."""
         return epoch >= self.oldest_epoch or self._pins[branch, epoch] > 0
 
+    def not_readable(self, branch: str, epoch: int) -> EpochNotRetainedError:
+        """Return the error that an epoch of a branch cannot be read, and which ones can."""
+        pinned = [pin for name, pin in self.pins if name == branch and pin < self.oldest_epoch]
+        return EpochNotRetainedError(epoch, self.oldest_epoch, self._database.last_epoch, pinned)
+
     def hold(self, version: Version) -> Version:
         """Return a version whose rows stay for as long as somebody has the object.
 
@@ -127,7 +146,7 @@ class Retention:
         if version not in self._database.held_versions():
             self._database.hold(version)
             if not self.readable(version.branch, version.epoch):
-                raise EpochNotRetainedError(version.epoch, self.oldest_epoch, self._database.last_epoch)
+                raise self.not_readable(version.branch, version.epoch)
         return version
 
     def pin(self, branch: str = MASTER, epoch: int | None = None) -> Pin:
@@ -181,8 +200,9 @@ class Retention:
 
     def compact(self) -> CompactionReport:
         """Reclaim the rows that no readable epoch shows; one compaction at a time."""
-        started = time.perf_counter()
+        started, memory = time.perf_counter(), self._database.backend.memory
         with self._compacting:
+            used = memory().used
             with self._database.writing():
                 oldest = max(self.oldest_epoch, self._oldest_wanted())
                 self.oldest_epoch = oldest
@@ -194,9 +214,12 @@ class Retention:
                 done = self._compact(store, oldest)
                 if done is not None:
                     tables[store.name] = done
+        if tables:
+            give_back_freed_memory()
         self.reports_total += 1
-        self.last_report = CompactionReport(oldest, tables, (time.perf_counter() - started) * 1e3)
-        return self.last_report
+        milliseconds = (time.perf_counter() - started) * 1e3
+        self.last_report = report = CompactionReport(oldest, tables, used, memory().used, milliseconds)
+        return report
 
     def _forget_branches(self) -> None:
         """Let tables forget what branches did that are gone and that no held version shows."""

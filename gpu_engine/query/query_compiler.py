@@ -109,7 +109,7 @@ def _named_fields(problems: _Problems, database: Database, root: TableStore, fie
     if fields is None:
         return {name: Reference((), column) for name, column in root.columns.items()}
     resolve, found = resolver(database, root), dict[str, Reference]()
-    given: Iterable[Any] = [fields] if isinstance(fields, str | Field) else list(fields)
+    given: Iterable[Any] = list(fields) if isinstance(fields, Iterable) and not isinstance(fields, str) else [fields]
     for one in given:
         with problems:
             if not isinstance(one, str | Field):
@@ -124,7 +124,7 @@ def _named_fields(problems: _Problems, database: Database, root: TableStore, fie
 
 
 def _check_count(name: str, rows: Any) -> None:
-    if not isinstance(rows, int) or rows < 0:
+    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 0:
         raise InvalidQueryError([f"{name} {rows!r}: give a whole number of rows, 0 or more."])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpu_engine.database.commit import Version
+from gpu_engine.errors import InvalidQueryError
 from gpu_engine.expression.connective import Condition
 from gpu_engine.query.query_compiler import Fields, QueryCompiler, TableLike
 from gpu_engine.query.table_statistics import TableStatistics, table_statistics
@@ -97,6 +98,9 @@ class QueryRunner:
 
         A key column among the fields tells the two apart: it is null only where there is no row.
         """
+        given: object = keys
+        if not isinstance(given, Iterable) or isinstance(given, str):
+            raise InvalidQueryError([f"keys {keys!r}: give a list of keys."])
         return self.compiler.get(table, fields).many(self.version, tuple(keys))
 
     def distinct(self, table: TableLike, fields: Fields, where: Condition | None = None) -> pa.Table:

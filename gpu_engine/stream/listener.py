@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from gpu_engine.errors import InvalidQueryError
+
 __all__ = ["Event", "StreamListener", "StreamOptions", "TransactionInfo", "calls_of"]
 
 
@@ -90,6 +92,19 @@ _CALLS = tuple(name for name in vars(StreamListener) if not name.startswith("_")
 
 
 def calls_of(listener: object) -> dict[str, Callable[..., object]]:
-    """Return the methods of a listener by name; those that it lacks do nothing."""
-    silent = StreamListener()
-    return {name: getattr(listener, name, None) or getattr(silent, name) for name in _CALLS}
+    """Return the methods of a listener by name; those that it lacks do nothing.
+
+    Raises
+    ------
+    InvalidQueryError
+        If it has none of them, or something else under such a name.
+    """
+    silent, given = StreamListener(), {name: getattr(listener, name, None) for name in _CALLS}
+    problems = [
+        f"{name} of {listener!r} is no method." for name, call in given.items() if not callable(call or silent.truncate)
+    ]
+    if not any(given.values()):
+        problems = [f"{listener!r} is no listener. Give an object with one of the methods {', '.join(_CALLS)}."]
+    if problems:
+        raise InvalidQueryError(problems)
+    return {name: call or getattr(silent, name) for name, call in given.items()}

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from gpu_engine.database.commit import Version
-from gpu_engine.stream.listener import Event, StreamOptions, TransactionInfo, calls_of
+from gpu_engine.stream.listener import Event, StreamOptions, TransactionInfo
 from gpu_engine.stream.transaction_log import LogEntry, TransactionLog
 from gpu_engine.stream.view import StreamView
 
@@ -66,7 +68,7 @@ class Registration:
         self,
         name: str,
         view: StreamView,
-        listener: object,
+        calls: Mapping[str, Callable[..., object]],
         options: StreamOptions,
         log: TransactionLog,
         ended: Callable[[Registration], None],
@@ -77,7 +79,7 @@ class Registration:
         """Done once the listener is registered, and has the initial view if it asked for one; gives its epoch."""
         self.error: BaseException | None = None
         """What ended the registration, if it failed."""
-        self._calls = calls_of(listener)
+        self._calls = calls
         self._log, self._ended, self._report = log, ended, report
         self._closed = threading.Event()
         self._progress = threading.Condition()
@@ -85,6 +87,8 @@ class Registration:
         self._begun = False
         """Whether the listener has the initial view, or asked for none."""
         self._resumed_at = -1
+        self._initial: deque[Version] = deque()
+        """Versions to introduce. Nothing else holds them here, or their rows would be kept while the listener lives."""
         self._known: dict[str, tuple[int, int]] = {}
         """Branch -> its number, and the epoch after which the listener hears of it."""
         self._transactions = 0
@@ -156,9 +160,9 @@ class Registration:
         self._place, self._epoch = place, epoch
         self._resumed_at = -1 if versions else epoch
         self._known = {version.branch: (version.number, version.epoch) for version in versions}
-        initial = tuple(versions) if self.options.send_initial_view else ()
-        self._begun = not initial
-        self._thread = threading.Thread(target=self._run, args=(initial,), name=self.name, daemon=True)
+        self._initial.extend(versions if self.options.send_initial_view else ())
+        self._begun = not self._initial
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._thread.start()
 
     def request_end(self) -> None:
@@ -181,10 +185,10 @@ class Registration:
 
     # -- delivery ---------------------------------------------------------------------------------------------------
 
-    def _run(self, initial: tuple[Version, ...]) -> None:
+    def _run(self) -> None:
         try:
-            for version in initial:
-                self._introduce(version)
+            while self._initial:
+                self._introduce(self._initial.popleft())
                 if self._closed.is_set():
                     return
             with self._progress:
@@ -192,13 +196,28 @@ class Registration:
                 self._progress.notify_all()
             if self.attached.set_running_or_notify_cancel():
                 self.attached.set_result(self._epoch)
-            while entries := self._log.read(self._place, _MOST_TOGETHER, self._epoch, self._closed.is_set):
-                begin = time.thread_time()
-                self._deliver(entries)
+            while (worked := self._follow()) is not None:
                 # What the writer commits meanwhile costs much less together than one by one.
-                self._rest(time.thread_time() - begin, _LONGEST_REST)
+                self._rest(worked, _LONGEST_REST)
         except BaseException as error:
             self._fail(error)
+        finally:
+            self._initial.clear()
+
+    def _follow(self) -> float | None:
+        """Tell of the next transactions, once there are any, and keep nothing of them.
+
+        Returns
+        -------
+        float or None
+            Seconds of work; None if the registration has ended.
+        """
+        entries = self._log.read(self._place, _MOST_TOGETHER, self._epoch, self._closed.is_set)
+        if not entries:
+            return None
+        begin = time.thread_time()
+        self._deliver(entries)
+        return time.thread_time() - begin
 
     def _concerns(self, entry: LogEntry) -> bool:
         """Return whether the listener is to hear of a transaction, and has not seen it in an initial view."""
@@ -289,3 +308,5 @@ class Registration:
             self._report(f"{self.name}, on_self_failure", another)
         finally:
             self.request_end()
+            # Whoever keeps the error would keep what was read for the listener, and the rows below it.
+            traceback.clear_frames(error.__traceback__)

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.database.commit import Commit, Version
 from gpu_engine.database.database import Database
+from gpu_engine.database.version_name import epoch_named
 from gpu_engine.errors import InvalidModelError, InvalidQueryError, SessionClosedError
 from gpu_engine.expression.join import Join
 from gpu_engine.query.prepared import PreparedListQuery
 from gpu_engine.query.row_query import ListQuery
 from gpu_engine.storage.table_store import TableStore
-from gpu_engine.stream.listener import StreamOptions
+from gpu_engine.stream.listener import StreamOptions, calls_of
 from gpu_engine.stream.registration import Registration, RegistrationStatistics
 from gpu_engine.stream.transaction_log import LogStatistics, TransactionLog
 from gpu_engine.stream.view import StreamView, ViewStatistics
@@ -84,7 +85,8 @@ class Streamer:
         Raises
         ------
         InvalidQueryError
-            If the query is no prepared list query of this session, or has a limit.
+            If the query is no prepared list query of this session, or has a limit; if the listener has no method to
+            call, the options are none, or `from_epoch` is no whole number.
         InvalidParameterError
             If it has parameters without a value.
         EpochNotRetainedError
@@ -95,6 +97,9 @@ class Streamer:
             If the session is closed.
         """
         options = options or StreamOptions()
+        if not isinstance(options, StreamOptions):
+            raise InvalidQueryError([f"options {options!r}: give gpu_engine.StreamOptions(...)."])
+        calls, from_epoch = calls_of(listener), None if from_epoch is None else epoch_named(from_epoch)
         fresh = StreamView(self._checked(query), dictionarized=options.dictionarized)
         with self._lock:
             if self._closed:
@@ -106,7 +111,7 @@ class Streamer:
             view.listeners += 1
             self._registered += 1
             name = f"stream {self._registered} of table {view.root.name!r}"
-            registration = Registration(name, view, listener, options, self._log, self._release, self._failed)
+            registration = Registration(name, view, calls, options, self._log, self._release, self._failed)
             self._registrations = (*self._registrations, registration)
             self._note_paths()
             registration.start(place, epoch, versions)
@@ -123,10 +128,11 @@ class Streamer:
         Raises
         ------
         InvalidModelError
-            If either is not positive.
+            If either is no whole number greater than 0.
         """
-        if transactions < 1 or nbytes < 1:
-            raise InvalidModelError(f"retain({transactions!r}, {nbytes!r}): give two numbers greater than 0.")
+        given: tuple[object, ...] = (transactions, nbytes)
+        if not all(isinstance(one, int) and one >= 1 for one in given):
+            raise InvalidModelError(f"retain({transactions!r}, {nbytes!r}): give two whole numbers greater than 0.")
         self._log.limit(transactions, nbytes)
 
     def statistics(self) -> StreamerStatistics:

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import gpu_engine as ge
+from api.app import create_app
 from api.doctor import diagnosis
 
 
@@ -44,3 +47,15 @@ def test_the_command_says_what_a_session_decides_by(project_root: Path, tmp_path
     assert done.returncode == (0 if steps[-1].ok else 1), done.stderr
     assert [line.startswith(step.name) for line, step in zip(lines, steps, strict=False)] == [True] * len(steps)
     assert lines[-1] == diagnosis(steps)[-1]
+
+
+def test_health_has_the_report_of_the_choice_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GPU_ENGINE_BACKEND", raising=False)
+    with ge.Session() as session:
+        told = create_app(session).test_client().get("/api/v1/health").get_json()["backend"]
+        report = session.backend
+    assert (told["name"], told["requested"], told["reason"]) == (report.name, "auto", report.reason)
+    assert [(step["name"], step["ok"], step["detail"]) for step in told["steps"]] == [
+        (step.name, step.ok, step.detail) for step in report.steps
+    ]
+    assert [step.name for step in report.steps] == [step.name for step in ge.probe_gpu()]

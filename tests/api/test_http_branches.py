@@ -49,6 +49,21 @@ def test_branches_are_made_listed_and_deleted(http):
     assert [branch["name"] for branch in http.get("/branches")[2]["branches"]] == ["master"]
 
 
+@pytest.mark.parametrize("name", ["a/b", "/", "a//b/", "é ü\n", "..", "50% ?&#", "x" * 200])
+def test_a_branch_of_any_name_is_made_read_and_deleted(http, name):
+    create(http, name)
+    quoted = urllib.parse.quote(name, safe="")
+    assert http.get(f"/tables/Sales/rows?branch={quoted}")[0] == 200
+    assert http.request("DELETE", f"/branches/{quoted}", None, {})[2]["deleted"] == name
+    assert [branch["name"] for branch in http.get("/branches")[2]["branches"]] == ["master"]
+
+
+def test_a_name_that_fits_no_header_is_refused(http):
+    status, _, content = http.post("/branches", {"name": "x" * 100_000})
+    assert (status, content["error"]["code"]) == (400, "invalid_model")
+    assert len(content["error"]["message"]) < 200
+
+
 @pytest.mark.parametrize("by_query", [True, False])
 def test_writes_go_to_the_branch_that_is_named(http, by_query):
     create(http, "what if?")

@@ -94,6 +94,19 @@ def test_a_mirror_equals_the_table_through_changes_and_disconnections(client, se
     assert (registration.restarts, mirror.initial.count(True)) == (0, 1)
 
 
+def test_a_mirror_of_codes_equals_the_table(client, session):
+    mirror = Mirror()
+    registration = register(client, mirror, branch="master", dictionarized=True)
+    for number in range(5):
+        session.tables["Sales"].append(("2024-01-01", f"P{number}", number))
+        session.tables["Products"].append((f"P{number}", f"color {number}", 1.0))
+    client.close()
+    session.tables["Sales"].drop(keys=[("2024-01-01", "P1")])
+    assert client.wait_for(registration, session.epoch)
+    assert mirror.rows["master"] == rows_of(session)
+    assert client.reconnections > 0
+
+
 def test_all_branches_are_mirrored_and_a_roll_back_is_told(client, session):
     mirror = Mirror()
     registration = register(client, mirror)
@@ -107,6 +120,67 @@ def test_all_branches_are_mirrored_and_a_roll_back_is_told(client, session):
     assert client.wait_for(registration, session.epoch)
     assert mirror.rows == {"master": rows_of(session), "b": rows_of(session, "b")}
     assert mirror.calls.count("rolled back") == 1
+
+
+class Fragile(Mirror):
+    """Raises at a row of this quantity, once."""
+
+    def __init__(self, quantity):
+        super().__init__()
+        self.quantity, self.failures = quantity, []
+
+    def records_updated(self, partition, old, new):
+        if self.quantity in new["Quantity"].to_pylist():
+            self.quantity = None
+            raise RuntimeError("no more room")
+        super().records_updated(partition, old, new)
+
+    def on_self_failure(self, error):
+        self.failures.append(str(error))
+
+
+def test_a_listener_that_raises_ends_its_registration_only_and_resumes_without_a_gap(client, session, wait_for):
+    fragile, mirror = Fragile(quantity=11), Mirror()
+    broken = register(client, fragile, branch="master")
+    good = register(client, mirror, branch="master")
+    sales = session.tables["Sales"]
+    sales.append(("2024-01-01", "P1", 10))
+    before = rows_of(session)
+    for quantity in (11, 12):
+        sales.append(("2024-01-01", "P1", quantity))
+    with pytest.raises(RuntimeError, match="no more room"):
+        client.wait_for(broken, session.epoch)
+    assert client.wait_for(good, session.epoch)
+    assert mirror.rows["master"] == rows_of(session)
+    with pytest.raises(LiveError, match="no more room") as caught:
+        client.wait_for(broken, session.epoch)
+    assert (caught.value.code, fragile.failures) == ("listener_failed", ["no more room"])
+    assert fragile.rows["master"] == before, "nothing was told after what it did not take"
+    wait_for(lambda: len(session.database.streamer.registrations) == 1)
+    client.resume(broken)
+    sales.append(("2024-01-01", "P2", 1))
+    for registration in (broken, good):
+        assert client.wait_for(registration, session.epoch)
+    assert fragile.rows["master"] == mirror.rows["master"] == rows_of(session)
+    assert broken.restarts == 0
+    assert session.health().status == "ok"
+
+
+def test_a_listener_that_raised_begins_anew_where_what_it_missed_is_gone(client, session):
+    fragile = Fragile(quantity=11)
+    broken = register(client, fragile, branch="master")
+    session.tables["Sales"].append(("2024-01-01", "P1", 11))
+    with pytest.raises(RuntimeError):
+        client.wait_for(broken, session.epoch)
+    session.database.streamer.retain(2, 1 << 20)
+    for quantity in range(5):
+        session.tables["Sales"].append(("2024-01-01", "P1", 100 + quantity))
+    client.close()
+    client.resume(broken)
+    session.tables["Sales"].append(("2024-01-01", "P1", 1))
+    assert client.wait_for(broken, session.epoch)
+    assert (broken.restarts, fragile.initial.count(True)) == (1, 2)
+    assert fragile.rows["master"] == rows_of(session)
 
 
 def test_what_is_no_longer_kept_makes_it_begin_anew_and_says_so(client, session):

@@ -166,6 +166,38 @@ def test_rows_come_as_arrow_behind_their_frame(streams, session):
     assert pair == [[10], [11]]
 
 
+def next_batch(streams):
+    while "binary" not in streams.next():
+        pass
+    return pa.ipc.open_stream(streams.next()).read_all().combine_chunks().to_batches()[0]
+
+
+def test_codes_come_with_their_dictionary_and_mean_the_same_in_every_frame(streams, session):
+    streams.register(fields=["ProductId", "Products.Color"], format="arrow", branch="master", dictionarized=True)
+    first = next_batch(streams)
+    session.tables["Sales"].append(("2024-01-02", "P2", 1), ("2024-01-02", "P9", 2))
+    second = next_batch(streams)
+    for column in (*first.columns, *second.columns):
+        assert column.type == pa.dictionary(pa.int32(), pa.string())
+    assert first["ProductId"].to_pylist() == ["P1", "P2", "P3"]
+    assert first["Products.Color"].to_pylist() == ["blue", "red", None]
+    assert second["ProductId"].to_pylist() == ["P2", "P9"]
+    assert second["ProductId"].indices[0] == first["ProductId"].indices[1]
+    known = first["ProductId"].dictionary.to_pylist()
+    assert second["ProductId"].dictionary.to_pylist() == [*known, "P9"]
+
+
+def test_a_truncated_table_is_one_frame(streams, session):
+    streams.register(fields=["Quantity"], branch="master")
+    assert streams.transaction()[-1]["epoch"] == 2
+    assert streams.next()["type"] == "attached"
+    with session.start_transaction():
+        session.tables["Sales"].truncate()
+        session.tables["Sales"].append(("2024-01-02", "P2", 1))
+    kinds = [(frame["type"], frame.get("rows")) for frame in streams.transaction()[1:-1]]
+    assert kinds == [("truncate", None), ("records_added", [[1]])]
+
+
 def test_a_stream_resumes_after_an_epoch(streams, session, server):
     run = streams.register(send_initial_view=False, branch="master")["run"]
     streams.close()
@@ -208,6 +240,12 @@ def test_an_epoch_that_the_log_no_longer_holds_is_refused(streams, session):
             {"op": "register", "id": "b", "table": "Sales", "send_initial_view": 1},
             "invalid_request",
             "$.send_initial_view",
+        ),
+        ({"op": "register", "id": "b", "table": "Sales", "dictionarized": True}, "invalid_request", "$.dictionarized"),
+        (
+            {"op": "register", "id": "b", "table": "Sales", "format": "arrow", "dictionarized": "yes"},
+            "invalid_request",
+            "$.dictionarized",
         ),
         ({"op": "unregister", "id": "b"}, "unknown_registration", "$.id"),
     ],

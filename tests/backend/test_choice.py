@@ -83,7 +83,8 @@ def test_auto_ends_on_the_cpu_and_says_why(caplog: pytest.LogCaptureFixture) -> 
     failed = report.steps[-1]
     assert [step.ok for step in report.steps] == [True] * (len(report.steps) - 1) + [False]
     assert report.reason == f"no usable GPU ({failed.name}: {failed.detail})"
-    assert f"backend cpu: {report.reason}" in caplog.messages
+    told = [f"probe for a GPU: {step.name}: {'ok' if step.ok else 'failed'} ({step.detail})" for step in report.steps]
+    assert [record.message for record in caplog.records] == [*told, f"backend cpu: {report.reason}"]
 
 
 def test_gpu_fails_loudly() -> None:

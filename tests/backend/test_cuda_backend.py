@@ -77,7 +77,7 @@ def test_cells_and_rows_take_one_launch_each(backend: CudaOnCpu) -> None:
         backend.join_gather(places, marks, 3)
     assert launched == [
         *("cells_take", "cells_sum", "cells_put"),
-        *("alive_range", "alive_range_on_branches", "alive_rows", "alive_rows_on_branches", "join_range"),
+        *("alive_range", "alive_range_on_branches", "alive_rows", "alive_rows_on_branches", "join_gather"),
     ]
     assert backend.to_host(before[1]).tolist() == [[5, 6], [1, 2]]
     assert backend.to_host(cells[1]).tolist() == [[2, 4], [3, 4], [10, 12]]
@@ -113,11 +113,19 @@ def test_commits_and_scans_launch_them(backend: CudaOnCpu, monkeypatch: pytest.M
         sales.join(shops, on={"Shop": "Id"})
         shops.append((1, "Paris"), (2, "Rome"))
         sales.append(*((i, 1 + i % 2, 1.0) for i in range(10)))
-        live = session.create_cube(sales).live("Price.SUM", levels=["City"])
+        cube = session.create_cube(sales)
+        cube.measures["top"], cube.measures["low"] = ge.agg.max(sales["Price"]), ge.agg.min(sales["Price"])
+        measures = ["Price.SUM", "Price.MEAN", "top", "low", "Shop.SUM", "contributors.COUNT"]
+        live = cube.live(*measures, levels=["City"])
         with launches(backend) as launched:
             sales.append((3, 1, 5.0))
-        assert [launched.count(name) for name in ("cells_sum", "cells_put")] == [1, 1]
-        assert {"alive_rows", "join_range"} <= set(launched)
+        assert [launched.count(name) for name in ("cells_sum", "cells_put")] == [1, 1]  # for all measures at once
+        cube.create_provider(levels=[("sales", "Id")], measures=measures)
+        with launches(backend) as launched:
+            sales.append((3, 1, 6.0))
+        assert [launched.count(name) for name in ("cells_sum", "cells_put")] == [2, 2]  # once for each provider
+        assert live.result()["top"].to_dict() == {"Paris": 6.0, "Rome": 1.0}
+        assert {"alive_rows", "join_gather"} <= set(launched)
         with launches(backend) as launched:
             assert session.reprocess().different_cells == 0
         assert "alive_range" in launched

@@ -30,9 +30,13 @@ def test_a_small_run_writes_a_line_for_each_figure(project_root: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     written = page.read_text()
     assert written in done.stdout
-    for words in ("group 20,000 rows x 6 measures", "load 5,000 rows", "10-row upsert into 10 providers", "query a"):
-        assert f"| {words}" in written
-    assert "VaR of vector sums" in written
+    figures = ("group 20,000 rows x 6 measures", "VaR of vector sums", "load 5,000 rows", "query a provider of 1,000")
+    files = ("load 2,000 such rows from csv", "load 2,000 such rows from parquet")
+    upserts = ("10-row upsert into 10 providers", "1,000-row upsert into 10 providers")
+    for words in (*figures, *files, *upserts, "peak memory"):
+        (line,) = [line for line in written.splitlines() if line.startswith(f"| {words}")][:1]
+        shown, limit = line.strip("|").split("|")[1:]
+        assert shown.strip() and (limit.strip() or words == "peak memory"), line
 
 
 def test_backends_stand_side_by_side_beside_the_limit() -> None:
@@ -44,6 +48,7 @@ def test_backends_stand_side_by_side_beside_the_limit() -> None:
     grouped = next(line for line in lines if line.startswith("| group"))
     moved = SMALL.grouped_rows * (8 + 6 * 8)
     assert grouped.endswith(f"| {1e3 * moved / run.bandwidth:,.3f} ms |")
+    assert all(line.endswith(" ms |") for line in lines if " rows" in line or "-row" in line or "cells" in line)
 
 
 def test_a_wrong_sum_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,4 +59,16 @@ def test_a_wrong_sum_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(NumpyBackend, "group_sum", wrong)
     with pytest.raises(AssertionError, match="group_sum is wrong"):
+        measure("cpu", SMALL)
+
+
+def test_a_wrong_value_at_risk_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = NumpyBackend.group_sum
+
+    def wrong(self: NumpyBackend, values: object, group_of: object, size: int) -> object:
+        found = right(self, values, group_of, size)
+        return found + 1 / 64 if size == SMALL.books else found
+
+    monkeypatch.setattr(NumpyBackend, "group_sum", wrong)
+    with pytest.raises(AssertionError, match="value at risk is wrong"):
         measure("cpu", SMALL)

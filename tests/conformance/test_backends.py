@@ -6,11 +6,9 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -198,29 +196,6 @@ def test_to_arrow_refuses_values_of_another_type(backend: ArrayBackend) -> None:
         backend.to_arrow(ints(backend, [1]), None, pa.int32())
     with pytest.raises(TypeError, match=r"\(n, 2\) values"):
         backend.to_arrow(floats(backend, [1.0]), None, pa.list_(pa.float64(), 2))
-
-
-# --- text -------------------------------------------------------------------------------------------------------------
-
-TEXTS = ["Paris", "", "Zürich", "Paris ", "a" * 300]
-"""Texts, the empty one and one that differs by a blank among them."""
-
-
-@pytest.mark.parametrize("count", [0, 1, 5, 1000, 70_000])
-@pytest.mark.parametrize("type", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
-@pytest.mark.parametrize("nulls", [False, True])
-def test_texts_are_encoded(backend: ArrayBackend, count: int, type: pa.DataType, nulls: bool) -> None:
-    texts = [None if nulls and i % 7 == 3 else TEXTS[i % 5] for i in scattered(count, 1000)]
-    distinct, places = backend.encode_strings(pa.array(texts, type).slice(count // 3))
-    known = [*distinct.to_pylist(), None]
-    assert [known[place] for place in listed(backend, places)] == texts[count // 3 :]
-    assert len(set(known[:-1])) == len(known) - 1
-    assert places.dtype == backend.xp.int32
-
-
-def test_small_parquet_files_are_left_to_the_loaders(backend: ArrayBackend, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "x.parquet")
-    assert backend.read_parquet(str(tmp_path / "x.parquet"), {"x": pa.int64()}) is None
 
 
 # --- group ------------------------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ class Told:
     """(name, partition, rows ...) of each call, rows as lists of tuples."""
     end: str = ""
     """Name of the call that ended it."""
+    known: Lines = field(default_factory=Counter)
+    """What the listener knew of the branch then, if it committed and that is to be kept."""
 
     def names(self) -> list[str]:
         return [call[0] for call in self.calls]
@@ -108,7 +110,7 @@ class Recorder:
         assert epoch == told.epoch
         rows = self.rows.setdefault(told.branch, Counter())
         if self._keep_states:
-            self.states[told.branch, epoch] = Counter(rows)
+            self.states[told.branch, epoch] = told.known = Counter(rows)
 
     def transaction_rolled_back(self) -> None:
         assert not self._end("transaction_rolled_back").calls

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import gpu_engine as ge
@@ -52,6 +54,11 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], An
     return let
 
 
+def resident_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmRSS:")[1].split()[0])
+
+
 def answer(session: ge.Session, branch: str = "master") -> list[dict[str, Any]]:
     names = ("pieces.SUM", "Largest", "contributors.COUNT")
     table = session.cubes["orders"].query(*names, levels=["color"], branch=branch, mode="arrow")
@@ -77,6 +84,20 @@ class TestReport:
         assert session.statistics().last_compaction == report
         after = session.statistics().tables["orders"]
         assert (after.rows, after.dead_rows, after.nbytes) == (100, 0, table.nbytes_after)
+
+    def test_memory_is_given_back_and_the_figures_say_so(self) -> None:
+        rows, columns = 400_000, [f"c{number}" for number in range(8)]
+        with ge.Session(backend="cpu", retention=ge.RetentionPolicy(epochs=0)) as session:
+            table = session.create_table("t", {"k": ge.LONG, **dict.fromkeys(columns, ge.LONG)}, keys=["k"])
+            for value in range(2):
+                values = pa.array([value] * rows, pa.int64())
+                table.load_arrow(pa.table({"k": pa.array(range(rows), pa.int64()), **dict.fromkeys(columns, values)}))
+            report = session.compact()
+            assert session.statistics().last_compaction == report
+            reclaimed = 8 * rows * len(columns)
+            assert report.tables["t"].nbytes_before - report.tables["t"].nbytes_after > reclaimed
+            assert report.memory_before - report.memory_after > reclaimed / 2
+            assert abs(report.memory_after - resident_bytes()) < reclaimed / 4
 
     def test_nothing_to_reclaim_is_no_work(self, session: ge.Session, orders: ge.Table) -> None:
         session.compact()

@@ -217,9 +217,16 @@ class TestCallback:
             shop.sales.append(("2024-01-02", "P1", 1))
         assert shop.session.epoch == 202
         assert len(heard) == 1
+        (figures,) = shop.session.statistics().live_queries["sales"]
+        assert (figures.measures, figures.levels, figures.branch) == (("quantity.SUM",), (), "master")
+        assert (figures.epoch, figures.lag, figures.error) == (-1, 202, None), "told of nothing to its end"
         go.set()
         assert live.wait_for(202, DEADLINE)
         assert len(heard) == 2, "a slow one gets epochs merged"
+        (figures,) = shop.session.statistics().live_queries["sales"]
+        assert (figures.epoch, figures.lag) == (202, 0)
+        live.close()
+        assert shop.session.statistics().live_queries == {"sales": ()}
         assert told(heard[1], 0)[1] == {(): 260}
 
     def test_may_ask_the_cube_and_commit(self, shop: Shop) -> None:
@@ -250,6 +257,10 @@ class TestCallback:
         eventually(lambda: shop.session.health().failures, "the failure shows")
         (failure,) = shop.session.health().failures
         assert (failure.code, failure.message) == ("RuntimeError", "no more")
+        figures = {one.error: (one.epoch, one.lag) for one in shop.session.statistics().live_queries["sales"]}
+        assert figures == {"no more": (2, 2), None: (4, 0)}
+        bad_one.close()
+        assert [one.error for one in shop.session.statistics().live_queries["sales"]] == [None]
         assert cells(shop.cube, "quantity.SUM") == {(): 62}
 
     def test_may_close_its_live_query(self, shop: Shop) -> None:

@@ -29,13 +29,17 @@ State = Mapping[str, Mapping[Any, Row]]
 Cells = dict[Row, Row]
 
 
-@dataclass
+@dataclass(eq=False)
 class Line:
     """A branch: what it held from each of its epochs on."""
 
     parent: Line | None
     fork: int
     states: dict[int, State] = field(default_factory=dict)
+    made: int = 0
+    """The newest epoch of all when it was made."""
+    deleted: int | None = None
+    """The same when it was deleted."""
 
     def at(self, epoch: int) -> State:
         own = [one for one in self.states if one <= epoch]
@@ -112,6 +116,8 @@ class BranchesEqualDicts(RuleBasedStateMachine):
         facts.join(products, on={"product": "code"})
         self.cube = self.session.create_cube(facts)
         self.lines = {"master": Line(None, 0, {0: {FACTS: {}, PRODUCTS: {}, LOG: {}}})}
+        self.past = list(self.lines.items())
+        """Every branch that there ever was, with its name."""
         self.last = self.oldest = self.written = 0
         self.pins: list[tuple[str, ge.Pin]] = []
         self.held: list[tuple[ge.QueryRunner, State]] = []
@@ -204,24 +210,23 @@ class BranchesEqualDicts(RuleBasedStateMachine):
         made = self.session.branches.create(name, parent, epoch)
         fork = self.lines[parent].head if epoch is None else min(epoch, self.lines[parent].head)
         assert (made.parent, made.fork_epoch, made.epoch) == (parent, fork, fork)
-        self.lines[name] = Line(self.lines[parent], fork)
+        self.lines[name] = Line(self.lines[parent], fork, made=self.last)
+        self.past.append((name, self.lines[name]))
+
+    def in_use(self, name: str) -> bool:
+        parents = [line.parent for line in self.lines.values()]
+        pinned = [branch for branch, _ in self.pins]
+        return name == "master" or name in self.live or name in pinned or self.lines[name] in parents
 
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
         name = self.branch(data)
-        line = self.lines[name]
-        in_use = (
-            name == "master"
-            or name in self.live
-            or any(pinned == name for pinned, _ in self.pins)
-            or any(other.parent is line for other in self.lines.values())
-        )
-        if in_use:
+        if self.in_use(name):
             with pytest.raises(ge.errors.BranchInUseError):
                 self.session.branches.delete(name)
             return
         self.session.branches.delete(name)
-        del self.lines[name]
+        self.lines.pop(name).deleted = self.last
         with pytest.raises(ge.errors.UnknownBranchError):
             self.cube.query("amount.SUM", branch=name)
 
@@ -252,10 +257,13 @@ class BranchesEqualDicts(RuleBasedStateMachine):
     def let_go(self, data: st.DataObject) -> None:
         self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
 
+    def oldest_wanted(self) -> int:
+        return self.last - KEPT_EPOCHS
+
     @rule()
     def compact(self) -> None:
         report = self.session.compact()
-        self.oldest = max(self.oldest, self.last - KEPT_EPOCHS)
+        self.oldest = max(self.oldest, self.oldest_wanted())
         assert report.oldest_epoch == self.oldest
         self.every_readable_version_is_right()
         self.every_other_epoch_is_refused()
@@ -351,8 +359,10 @@ class BranchesEqualDicts(RuleBasedStateMachine):
     @rule(data=st.data())
     def member_counts(self, data: st.DataObject) -> None:
         name = self.branch(data)
-        regions = Counter(row[2] for row in self.lines[name].at(self.last)[FACTS].values())
-        found = self.cube.hierarchies["region"].members(branch=name)
+        epoch = data.draw(st.none() | st.sampled_from(self.readable_epochs(name)), "epoch")
+        state = self.lines[name].at(self.last if epoch is None else epoch)
+        regions = Counter(row[2] for row in state[FACTS].values())
+        found = self.cube.hierarchies["region"].members(branch=name, epoch=epoch)
         assert {path[0]: count for path, count in found.items()} == regions
 
     @invariant()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_engine.backend.array_backend import Cells, DeviceColumn, Groups, MemoryUse, T
+from gpu_engine.backend.array_backend import Cells, DeviceColumn, Groups, HowFar, MemoryUse, T
 from gpu_engine.backend.numpy_backend import NumpyBackend
 from tests.strict.strict_array import StrictArray, refuse
 from tests.strict.strict_index import StrictIndex
@@ -62,7 +62,9 @@ class StrictBackend:
         self.meter.up(places.nbytes)
         return distinct, StrictArray(places, self.meter)
 
-    def read_parquet(self, path: str, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+    def read_file(
+        self, path: str, file_format: str, types: Mapping[str, pa.DataType], heard: HowFar
+    ) -> pa.Table | None:
         return None
 
     def to_frame(self, columns: Mapping[str, DeviceColumn]) -> Any:

@@ -1,12 +1,17 @@
-"""What a commit and its readers move between host and device, and how often they wait: docs/architecture.md lists it.
+"""What a commit and its readers move between host and device, where and how often: docs/architecture.md lists it.
 
 Counted, not timed: on a GPU each wait costs some ten microseconds, whatever the number of rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -14,7 +19,7 @@ import gpu_engine as ge
 from gpu_engine.backend.choice import choose_backend
 from tests.engine.streams import caught_up, follow
 from tests.strict.strict_backend import StrictBackend
-from tests.strict.transfers import Transfers
+from tests.strict.transfers import TransferMeter, Transfers
 
 ROWS = 100
 COLUMNS = 7
@@ -93,7 +98,7 @@ def test_a_commit_brings_its_rows_up_and_nothing_down(market: Open, backend: Str
 def test_a_commit_waits_a_bounded_number_of_times(market: Open, backend: StrictBackend, live: int) -> None:
     spent = upsert(market(1000, live), backend)
     days = 1 if live == 4 else 0
-    assert spent.scalars <= 1 + days + live  # the join's keys, new dates, one a provider
+    assert spent.scalars <= 1 + days + live  # whether a key comes twice, new dates, one a provider
     assert spent.sizes <= 7 + 4 * live
 
 
@@ -145,3 +150,81 @@ def test_a_stream_brings_down_the_fields_of_the_rows_that_changed(market: Open, 
     assert spent.up_calls == COLUMNS
     assert spent.down_calls <= 3 * len(fields)  # old and new of what was updated, and what was added
     assert spent.down_bytes <= 3 * 50 * len(fields) * (8 + 1)
+
+
+# --- where ------------------------------------------------------------------------------------------------------------
+
+
+IN_COMMITS = {
+    "up": {"storage/column.py", "storage/dictionary.py", "expression/value_comparison.py"},
+    "down": {"database/draft.py"},
+    "scalar": {"storage/dictionary.py", "expression/join.py", "cube/provider.py", "cube/scan.py", "database/draft.py"},
+}
+"""Files of the engine that let data cross, or wait for a value, while providers are opened and commits are made."""
+IN_READS = {
+    "up": {"storage/dictionary.py", "expression/value_comparison.py"},
+    "down": {"storage/column.py", "cube/answer.py", "cube/frame.py"},
+    "scalar": {
+        "storage/dictionary.py",
+        "cube/frame.py",
+        "cube/provider.py",
+        "cube/scan.py",
+        "cube/audit.py",
+        "expression/join.py",
+    },
+}
+"""The same while cubes and tables are read and audited."""
+
+
+@contextmanager
+def noted_places(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[str]]]:
+    """Note which files of the engine let data cross, or wait for a value."""
+    found: dict[str, set[str]] = {"up": set(), "down": set(), "scalar": set()}
+    engine = Path(ge.__file__).parent
+
+    def noting(counted: Callable[..., None], places: set[str]) -> Callable[..., None]:
+        def method(*given: Any) -> None:
+            asked = next(Path(frame.f_code.co_filename) for frame in callers() if engine in _parents(frame))
+            places.add(str(asked.relative_to(engine)))
+            counted(*given)
+
+        return method
+
+    with monkeypatch.context() as patched:
+        for kind, places in found.items():
+            patched.setattr(TransferMeter, kind, noting(getattr(TransferMeter, kind), places))
+        yield found
+
+
+def callers() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _parents(frame: FrameType) -> Sequence[Path]:
+    return Path(frame.f_code.co_filename).parents
+
+
+def test_data_crosses_at_the_documented_places_only(market: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    with noted_places(monkeypatch) as committing:
+        opened = market(1000, 5)
+        opened.trades.append(*[trade(i, 1) for i in range(950, 1050)])
+        opened.products.append(("P1", "color 2", 7.0), ("P77", "color 9", 7.0))
+        opened.trades.update([{"Id": 5, "price": 3.0}])
+        opened.trades.drop(keys=[3])
+        opened.trades.drop(opened.trades["book"] == "book 1")
+    with noted_places(monkeypatch) as reading:
+        opened.cube.query("value", "mean", levels=["book"], filter=opened.cube.levels["desk"] == "desk 1", totals=True)
+        opened.cube.query("value", levels=["book", "desk", "color"])
+        opened.live[0].changes_since(opened.session.epoch - 1)
+        opened.trades.to_arrow()
+        assert opened.session.reprocess().different_cells == 0
+    for found, known in ((committing, IN_COMMITS), (reading, IN_READS)):
+        assert {kind: places - known[kind] for kind, places in found.items()} == {
+            "up": set(),
+            "down": set(),
+            "scalar": set(),
+        }
+        assert all(found.values()), "nothing was noted"

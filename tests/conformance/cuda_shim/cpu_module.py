@@ -21,7 +21,10 @@ __all__ = ["CpuModule", "TrappedError"]
 SHIM = Path(__file__).parent
 KERNELS = SHIM.parents[2] / "gpu_engine" / "backend"
 KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)')
-DTYPES = {"double": "float64", "int64": "int64", "uint64": "int64", "int": "int32", "bool": "bool"}
+DTYPES = {
+    **{"double": "float64", "int64": "int64", "uint64": "int64", "int": "int32", "bool": "bool"},
+    "unsigned char": "uint8",
+}
 WORKERS = 2
 _seeds = itertools.count()
 

@@ -160,6 +160,18 @@ inline long long __double_as_longlong(double value) {
     return bits;
 }
 
+inline double __longlong_as_double(long long bits) {
+    double value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+inline int __clzll(long long bits) { return bits == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(bits)); }
+
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+    return static_cast<unsigned long long>(static_cast<unsigned __int128>(a) * b >> 64);
+}
+
 template <typename Value>
 Value atomicAdd(Value* place, Value value) {
     return shim::exchange(place, [=](Value held) { return static_cast<Value>(held + value); });

@@ -35,14 +35,16 @@ std::pair<int, Launcher> entry(void (*kernel)(Arguments...)) {
 #define ENTRY(kernel) {#kernel, entry(kernel)}
 const std::map<std::string, std::pair<int, Launcher>> KERNELS = {
     ENTRY(alive_range), ENTRY(alive_range_on_branches), ENTRY(alive_rows), ENTRY(alive_rows_on_branches),
-    ENTRY(cells_add), ENTRY(cells_put), ENTRY(cells_sum), ENTRY(cells_take),
+    ENTRY(cells_put), ENTRY(cells_sum), ENTRY(cells_take),
+    ENTRY(csv_compare), ENTRY(csv_dates), ENTRY(csv_decimals), ENTRY(csv_floats), ENTRY(csv_hashes), ENTRY(csv_integers),
+    ENTRY(csv_times), ENTRY(csv_truths),
     ENTRY(group_count_atomic), ENTRY(group_count_private),
     ENTRY(group_max_float64), ENTRY(group_max_int64), ENTRY(group_min_float64), ENTRY(group_min_int64),
     ENTRY(group_sum_float64_atomic), ENTRY(group_sum_float64_private),
     ENTRY(group_sum_int64_atomic), ENTRY(group_sum_int64_private),
     ENTRY(index_claim), ENTRY(index_first), ENTRY(index_gather), ENTRY(index_insert_block), ENTRY(index_lookup),
     ENTRY(index_lookup_beside_publish), ENTRY(index_publish), ENTRY(index_rehash), ENTRY(index_withdraw),
-    ENTRY(join_range), ENTRY(join_rows),
+    ENTRY(join_gather),
 };
 
 }  // namespace
