@@ -103,7 +103,7 @@ def _serve(options: argparse.Namespace) -> int:
     """Build the session, serve it, wait to be told to stop."""
     if not 0 <= options.port <= 65535:
         raise CommandError(f"port {options.port} does not exist. Choose 0 to 65535.")
-    _end_on_sigterm()
+    _end_on_signals()
     with _build(_function(options.target), options.target, session_settings(options)) as session:
         try:
             url = session.serve(host=options.host, port=options.port)
@@ -119,7 +119,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _batch(options: argparse.Namespace) -> int:
     """Run a batch: 0 if all went well, 1 if a query failed, a provider was wrong or a background task has failed."""
-    _end_on_sigterm()
+    _end_on_signals()
     wanted = BatchOptions(options.query, options.out, options.since, audit=not options.no_audit)
     try:
         function = _function(options.target)
@@ -149,9 +149,11 @@ def _doctor(options: argparse.Namespace) -> int:
     return 0 if steps[-1].ok else 1
 
 
-def _end_on_sigterm() -> None:
+def _end_on_signals() -> None:
+    """Let Ctrl-C and SIGTERM end what runs; Ctrl-C also where a shell that started it in the background ignores it."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
 
 
 def _wait() -> None:

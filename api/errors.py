@@ -19,6 +19,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from wsproto.utilities import RemoteProtocolError
 
 import gpu_engine as ge
+from api.http_refusals import explained
 
 __all__ = ["RequestError", "answer", "placed", "refusal"]
 
@@ -91,7 +92,8 @@ def _http_refusal(error: HTTPException) -> tuple[int, dict[str, Any]]:
         return 400, _body("websocket_expected", "this address is a websocket; open it as one.")
     status = error.code or 500
     code = re.sub(r"[^a-z]+", "_", error.name.lower()).strip("_")
-    return status, _body(code, error.description or error.name)
+    message, known = explained(error)
+    return status, _body(code, message, known=known)
 
 
 def _known(error: BaseException) -> tuple[str, ...]:

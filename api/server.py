@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from errno import EADDRNOTAVAIL
 from typing import Any
 
 from flask import Flask
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
 BACKLOG = 128
+MAX_PORT = 65535
 
 
 def serve(session: ge.Session, host: str = "127.0.0.1", port: int = 0) -> Server:
@@ -148,6 +150,8 @@ class _HttpServer(ThreadedWSGIServer):
 
 def _listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. Made here because werkzeug ends the process where this fails."""
+    if not 0 <= port <= MAX_PORT:  # getaddrinfo would take the rest of a division
+        raise OSError(EADDRNOTAVAIL, f"port {port} does not exist. Choose 0 to {MAX_PORT}")
     family = select_address_family(host, port)
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:

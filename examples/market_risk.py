@@ -123,11 +123,18 @@ def start_ticking(
 
 
 def tick(session: ge.Session, random: np.random.Generator) -> ge.CommitReport | None:
-    """Move one quote of the newest date, reprice that date's sensitivities, commit both at once; report the commit."""
+    """Move one quote of the newest date, reprice that date's sensitivities, commit both at once; report the commit.
+
+    Without sensitivities or quotes, since somebody may have deleted them, there is nothing to move, and no commit.
+    """
     sensitivities, market_data = session.tables["sensitivities"], session.tables["market_data"]
     held = sensitivities.to_arrow().to_pandas()
+    if held.empty:
+        return None
     date = held["AsOfDate"].max()
     known = market_data.where((market_data["AsOfDate"] <= date) & (market_data["Quote"] > 0)).to_pandas()
+    if known.empty:
+        return None
     quotes = known.sort_values("AsOfDate").groupby("Instrument")["Quote"].last()
     quotes[random.choice(quotes.index)] *= np.exp(random.normal(0.0, TICK_VOLATILITY))
 

@@ -5,20 +5,21 @@ Floor 5. A table and its first rows come together: if they cannot be loaded, the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from gpu_engine.database.arrow_rows import arrow_table, pandas_table
 from gpu_engine.database.filling import check_on_error
 from gpu_engine.database.table import Table
 from gpu_engine.errors import BadFileError, InvalidModelError
 from gpu_engine.file_intake import FileIntake
 from gpu_engine.file_ledger import FIRST_ROWS, FileLedger
 from gpu_engine.loading import FileFormat, Files, Watch, infer_types, present_files
-from gpu_engine.schema import DataType, type_of_arrow
+from gpu_engine.schema import DataType, given_types, type_of_arrow
 from gpu_engine.supervisor import Supervisor
 from gpu_engine.table_catalog import TableCatalog
 from loaders.files import default_name
@@ -63,11 +64,12 @@ class FirstLoads:
     def from_files(self, table: TableRequest, source: FileRequest) -> Table:
         """Return a table with the rows of files, loaded as one commit; errors as `Session.read_csv`."""
         check_on_error(source.on_error)
+        given = given_types(table.types or {})
         path, file_format = source.path, source.file_format
         name = table.name or default_name(path)
         stored = self._tables.stored(name)
         known = {} if stored is None else dict(stored.types)
-        types = {**known, **infer_types(path, file_format, {**known, **(table.types or {})})}
+        types = {**known, **infer_types(path, file_format, {**known, **given})}
         with self._new(name, types, table) as made:
             if stored is None:
                 self._forget_files(name)
@@ -116,10 +118,11 @@ class FirstLoads:
             with self._tables.noting(forgotten):
                 pass
 
-    def from_arrow(self, table: TableRequest, rows: pa.Table | pa.RecordBatch) -> Table:
+    def from_arrow(self, table: TableRequest, rows: pa.Table | pa.RecordBatch | Iterable[pa.RecordBatch]) -> Table:
         """Return a table with Arrow rows; errors as `Session.read_arrow`."""
-        rows = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
-        given = table.types or {}
+        if not isinstance(rows, pa.Table | pa.RecordBatch):
+            rows = arrow_table(rows, f"table {table.name!r}")
+        given = given_types(table.types or {})
         inferred = {
             column.name: given.get(column.name) or type_of_arrow(column.type, f"column {column.name!r}")
             for column in rows.schema
@@ -132,9 +135,8 @@ class FirstLoads:
 
     def from_pandas(self, table: TableRequest, frame: pd.DataFrame) -> Table:
         """Return a table with the rows of a DataFrame; errors as `Session.read_pandas`."""
-        named = [name for name in frame.index.names if name is not None]
-        rows = pa.Table.from_pandas(frame.reset_index() if named else frame, preserve_index=False)
-        return self.from_arrow(table, rows)
+        types = given_types(table.types or {})
+        return self.from_arrow(table, pandas_table(frame, types, f"table {table.name!r}"))
 
     @contextmanager
     def _new(self, name: Any, types: Mapping[str, DataType], request: TableRequest) -> Iterator[Table]:

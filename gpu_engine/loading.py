@@ -259,7 +259,9 @@ class Watch:
         self._selection = files.Selection.of(path, SUFFIXES[file_format])
         self._sampled = set[Path]()
         self._known: dict[Path, files.FileStamp] = {}
-        self._watcher = FileWatcher(path, self._load, self._failed, polling=polling, suffix=SUFFIXES[file_format])
+        self._watcher = FileWatcher(
+            path, self._load, self._failed, on_over=self._over, polling=polling, suffix=SUFFIXES[file_format]
+        )
 
     def skip(self, present: Mapping[Path, files.FileStamp]) -> None:
         """Take files that a sample was read from for loaded, as long as they stay as they look."""
@@ -330,6 +332,9 @@ class Watch:
 
     def _failed(self, file: Path | None, error: BaseException) -> None:
         self._supervisor.report(self._component(file), _bad_file(error) if isinstance(error, SourceError) else error)
+
+    def _over(self, file: Path | None) -> None:
+        self._supervisor.clear(self._component(file))
 
     def _component(self, file: Path | None) -> str:
         return f"watch of table {self.table.name!r}: {self._path if file is None else file.name}"

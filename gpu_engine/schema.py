@@ -35,6 +35,7 @@ __all__ = [
     "arrow_column",
     "arrow_scalar",
     "conform",
+    "given_types",
     "type_of_arrow",
 ]
 
@@ -158,15 +159,14 @@ class Schema:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work: names of no column, a VECTOR in the key, a default of another type."""
+        given_types(self.types)
         if not self.types:
             raise InvalidModelError("a table needs at least one column.")
         if len(set(self.keys)) != len(self.keys):
             raise InvalidModelError(f"a column comes twice in the key {list(self.keys)}.")
-        for name, data_type in self.types.items():
+        for name in self.types:
             if not name or not isinstance(name, str):
                 raise InvalidModelError(f"column name {name!r}: give a text with at least one character.")
-            if not isinstance(data_type, DataType):
-                raise InvalidModelError(f"column {name!r}: {data_type!r} is no type. Use gpu_engine.LONG, STRING, ...")
         partitioning = () if self.partition_by is None else (self.partition_by,)
         for key in (*self.keys, *(self.defaults or {}), *partitioning):
             if key not in self.types:
@@ -201,6 +201,16 @@ class Schema:
     def has_vectors(self) -> bool:
         """Whether a column is of vectors."""
         return any(data_type.width is not None for data_type in self.types.values())
+
+
+def given_types(types: Any) -> dict[str, DataType]:
+    """Return types of columns as users give them; InvalidModelError if they are none."""
+    if not isinstance(types, Mapping):
+        raise InvalidModelError(f"types={types!r}: give column -> type, such as {{'city': gpu_engine.STRING}}.")
+    for name, data_type in types.items():
+        if not isinstance(data_type, DataType):
+            raise InvalidModelError(f"column {name!r}: {data_type!r} is no type. Use gpu_engine.LONG, STRING, ...")
+    return dict(types)
 
 
 def conform(column: pa.Array, data_type: DataType, where: str) -> pa.Array:
@@ -328,6 +338,8 @@ def _naive_utc(moment: datetime.datetime) -> datetime.datetime:
 
 def _first_misfit(column: pa.Array, data_type: DataType) -> int | None:
     """Return the row of the first value that cannot be cast, by halving; None if the types never fit."""
+    if not _casts(column.slice(0, 0), data_type):
+        return None
     low, high = 0, len(column)
     while high - low > 1:
         middle = (low + high) // 2

@@ -244,7 +244,11 @@ class Session(TableLoading):
         fact = self._tables[fact_table] if isinstance(fact_table, str) else fact_table
         with self._lock:
             self._refuse_if_closed()
+            if not isinstance(fact, Table):
+                raise InvalidModelError(f"{fact!r} is no table. Give one of session.tables, or its name.")
             name = name or fact.name
+            if not isinstance(name, str):
+                raise InvalidModelError(f"cube name {name!r}: give a text with at least one character.")
             if name in self._cubes:
                 raise DuplicateNameError("cube", name)
             cube = Cube(name, fact, self._database, mode, self.report_failure)

@@ -18,7 +18,7 @@ from gpu_engine.database.reader import Reader
 from gpu_engine.database.table import Table
 from gpu_engine.database.transaction import Transactions
 from gpu_engine.errors import DuplicateNameError, InvalidModelError, TableChangedError, UnknownTableError
-from gpu_engine.schema import DataType, Schema
+from gpu_engine.schema import DataType, Schema, given_types
 from gpu_engine.storage.table_store import TableStore
 
 __all__ = ["TableCatalog"]
@@ -89,7 +89,7 @@ class TableCatalog(Catalog[Table]):
         """
         if not isinstance(name, str) or not name:
             raise InvalidModelError(f"table name {name!r}: give a text with at least one character.")
-        schema = Schema(dict(types), tuple([keys] if isinstance(keys, str) else keys), defaults, partition_by)
+        schema = Schema(given_types(types), tuple([keys] if isinstance(keys, str) else keys), defaults, partition_by)
         with self._lock:
             table = self.stored(name)
             if table is None:

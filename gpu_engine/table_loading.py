@@ -5,7 +5,7 @@ Floor 5. The part of a session that speaks of tables to be; `session.Session` ad
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +116,7 @@ class TableLoading:
 
     def read_arrow(
         self,
-        rows: pa.Table | pa.RecordBatch,
+        rows: pa.Table | pa.RecordBatch | Iterable[pa.RecordBatch],
         table_name: str,
         keys: Sequence[str] = (),
         types: Mapping[str, DataType] | None = None,

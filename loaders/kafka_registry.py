@@ -64,7 +64,7 @@ def avro(
     Raises
     ------
     ModuleNotFoundError
-        If a package is missing: pip install 'gpu-engine[kafka]'.
+        If a package is missing: the extra 'kafka' of this project brings it.
     """
     client = _client(registry, settings)
     deserializer = _module("confluent_kafka.schema_registry.avro").AvroDeserializer
@@ -115,6 +115,7 @@ def _module(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"Avro and Protobuf need the package {error.name!r}. Install them: pip install 'gpu-engine[kafka]'",
+            f"Avro and Protobuf need the package {error.name!r}. Install what they need: pip install '.[kafka]' in the "
+            "project's folder.",
             name=error.name,
         ) from error

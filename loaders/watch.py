@@ -103,6 +103,9 @@ class FileWatcher:
     on_error
         Called by the same thread: with a path and what `on_file` raised for it, or with None and what has interrupted
         the watch, for example that the folder is gone. The watch goes on in both cases.
+    on_over
+        Called by the same thread when what `on_error` was told is over by itself: with the path of a file that is gone,
+        whether it had failed or not, or with None when an interrupted watch goes on.
     settle
         How long a file's size and modification time must stay the same before it is reported (seconds); an empty file's
         ten times as long. A writer that pauses for longer should write elsewhere and rename the file when it is done.
@@ -121,6 +124,7 @@ class FileWatcher:
         on_file: Callable[[Path], None],
         on_error: Callable[[Path | None, BaseException], None],
         *,
+        on_over: Callable[[Path | None], None] | None = None,
         settle: float = SETTLE,
         polling: bool = False,
         suffix: str = ".csv",
@@ -130,7 +134,7 @@ class FileWatcher:
             raise ValueError(f"settle={settle!r} must be at least 0, interval={interval!r} more than 0 seconds")
         self._path = os.fspath(path_or_glob)
         self._selection = Selection.of(os.path.abspath(path_or_glob), suffix)
-        self._on_file, self._on_error = on_file, on_error
+        self._on_file, self._on_error, self._on_over = on_file, on_error, on_over
         self._settle, self._interval = settle, interval
         self._observer = FolderObserver(self._selection, self._take_hint, polling=polling, interval=interval)
         self._settling = Settling(settle, {})
@@ -258,6 +262,7 @@ class FileWatcher:
         except SourceError:
             return False
         logger.info("watching %s again", self._path)
+        self._tell_over(None)
         return True
 
     def _lose(self, problem: BaseException) -> None:
@@ -279,6 +284,8 @@ class FileWatcher:
             # A folder that is gone says nothing of its files: it may come back with them.
             if looks is not None or self._selection.root.is_dir():
                 self._settling.observe(path, looks, time.monotonic())
+                if looks is None:
+                    self._tell_over(path)
 
     def _report_settled(self) -> None:
         for path in self._settling.ripe(time.monotonic()):
@@ -298,6 +305,13 @@ class FileWatcher:
             self._fail(path, error)
         finally:
             self._reported += 1
+
+    def _tell_over(self, path: Path | None) -> None:
+        if self._on_over is not None:
+            try:
+                self._on_over(path)
+            except BaseException as error:
+                self._fail(path, error)
 
     def _fail(self, path: Path | None, error: BaseException) -> None:
         try:

@@ -21,7 +21,8 @@ from gpu_engine.backend.cuda_backend import CudaBackend
 from gpu_engine.backend.cuda_probe import probe_gpu
 from tests.strict.strict_backend import StrictBackend
 
-# Both profiles print how to repeat a failure. HYPOTHESIS_PROFILE=explore looks for new examples at every run.
+# Both profiles print how to repeat a failure. HYPOTHESIS_PROFILE=explore looks for new examples at every run, ten times
+# as many: give such a run --timeout 0.
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
@@ -73,6 +74,13 @@ def session() -> Iterator[ge.Session]:
         thread.join(max(0.0, deadline - time.monotonic()))
     left = [thread.name for thread in started if thread.is_alive()]
     assert not left, f"threads that outlive their session: {left}"
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Know the settings of pytest-timeout where it is missing too, as it may be on a machine with a GPU (ci/gpu)."""
+    if not pluginmanager.hasplugin("timeout"):
+        parser.addini("timeout", "seconds that a test may take")
+        parser.addini("timeout_method", "what happens then")
 
 
 def pytest_configure() -> None:

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import line_of
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MUST_HAVE_PYTHON = [ROOT / "README.md"]
@@ -90,13 +92,12 @@ def served(target: str, folder: Path) -> Iterator[str]:
         ) as server,
     ):
         try:
-            assert server.stdout is not None
-            line = server.stdout.readline()
+            line = line_of(server)
             address = re.search(r"http://([\w.:]+)", line)
             assert address, f"no address in {line!r}\n{(folder / 'server.log').read_text()}"
             yield address[1]
         finally:
-            server.terminate()
+            server.kill()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if program_blocks(page)], ids=label)

@@ -35,6 +35,7 @@ def project_files() -> list[Path]:
         ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         capture_output=True,
         text=True,
+        timeout=60,
         check=False,
     )
     if listed.returncode == 0 and listed.stdout:
@@ -154,7 +155,7 @@ def test_dependency_ranges_admit_what_cudf_pins(name: str, version: str) -> None
 @pytest.mark.parametrize("name", ["ci/setup", "ci/test", "ci/demo", "ci/faults", "ci/gpu", ".ci/run"])
 def test_scripts_can_be_run_and_parse(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
-    subprocess.run(["bash", "-n", str(ROOT / name)], check=True)
+    subprocess.run(["bash", "-n", str(ROOT / name)], timeout=60, check=True)
 
 
 def test_decisions_are_numbered_and_complete() -> None:

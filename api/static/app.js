@@ -9,7 +9,7 @@ import { CHART_KINDS } from "./chart.js";
 import { Connection } from "./connection.js";
 import { closePickersOutside, fillPicker, fillSelect } from "./controls.js";
 import { get } from "./http.js";
-import { MASTER, choose, levelIds, levelLabel, queryOf, readAddress, writeAddress } from "./query.js";
+import { MASTER, choose, heldAtFirst, levelIds, levelLabel, queryOf, readAddress, writeAddress } from "./query.js";
 import { Status } from "./status.js";
 import { watchTheme } from "./theme.js";
 import { openViews } from "./views.js";
@@ -103,6 +103,7 @@ function subscribe() {
     levels: choice.levels.map((id) => ({ label: levelLabel(id), type: ids.get(id).type, descending: ids.get(id).order === "descending" })),
     measures: choice.measures,
     totals: choice.totals,
+    held: heldAtFirst(cube, choice),
   };
   showPaused(false);
   const cells = new Cells();

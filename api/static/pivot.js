@@ -21,6 +21,6 @@ export async function drawPivot(viewer, table, shape, across, digits, theme) {
     ),
     settings: false,
     theme,
-    title: [down.join(" › ") || "Total", across && `by ${across}`].filter(Boolean).join(" "),
+    title: [down.join(" › ") || "Total", across && `by ${across}`, ...shape.held.map((name) => `· first ${name}`)].filter(Boolean).join(" "),
   });
 }

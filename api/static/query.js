@@ -44,7 +44,7 @@ export function writeAddress({ cube, levels, measures, across, totals, branch })
 // The choice for `cube`: what the address names and the cube has, else a default; with the names it does not have.
 export function choose(cube, branches, address) {
   const ids = levelIds(cube);
-  const mine = address.cube === cube.name;
+  const mine = (address.cube ?? cube.name) === cube.name;
   const levels = mine && address.levels ? address.levels.filter((id) => ids.has(id)) : defaultLevels(cube, ids);
   const known = mine && address.measures ? address.measures.filter((name) => cube.measures.includes(name)) : [];
   const measures = known.length ? known : defaultMeasures(cube);
@@ -85,6 +85,13 @@ export function queryOf(cube, choice) {
     totals: choice.totals,
     branch: choice.branch,
   };
+}
+
+// The slicing hierarchies that a choice leaves out: its cells are those of their first members.
+export function heldAtFirst(cube, choice) {
+  const ids = levelIds(cube);
+  const chosen = new Set(choice.levels.map((id) => ids.get(id).hierarchy));
+  return cube.hierarchies.filter(({ name, slicing }) => slicing && !chosen.has(name)).map(({ name }) => name);
 }
 
 // What to call levels on the page: unique, so that they can be columns.

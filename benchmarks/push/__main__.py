@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,7 +130,10 @@ def measure(load: Load) -> Push:
 
 async def _measure(load: Load, folder: Path, server: subprocess.Popen[str]) -> Push:
     assert server.stdout is not None
+    silent = threading.Timer(TIMEOUT, server.kill)
+    silent.start()
     line = await asyncio.to_thread(server.stdout.readline)
+    silent.cancel()
     host, port = line.split("http://")[1].strip().rstrip("/").split(":")
     subscribers = [
         Subscriber({"measures": list(ASKED), "levels": list(LEVELS[number % len(LEVELS)])})

@@ -103,7 +103,9 @@ def _step(name: str, probe: Callable[[], str]) -> ProbeStep:
 def _installed(find_module: Callable[[str], object | None]) -> str:
     missing = [name for name in LIBRARIES if find_module(name) is None]
     if missing:
-        raise _Refused(f"{', '.join(missing)} not installed; pip install 'gpu-engine[gpu]' brings what is needed")
+        raise _Refused(
+            f"{', '.join(missing)} not installed; pip install '.[gpu]' in the project's folder brings what is needed"
+        )
     return f"{', '.join(LIBRARIES)} found"
 
 

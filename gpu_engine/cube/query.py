@@ -5,7 +5,7 @@ Floor 4. All problems of a query are found together and reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,9 @@ def compile_query(
     names = [one[0] for one in named if one is not None]
     if len(set(names)) != len(names):
         problems.append(InvalidQueryError([f"a measure comes twice in {names}."]))
+    if isinstance(levels, str) or not isinstance(levels, Iterable):
+        problems.append(InvalidQueryError([f"levels={levels!r}: give a list of levels, such as levels=['City']."]))
+        levels = ()
     found = [attempt(cube.levels.__getitem__, level) for level in levels]
     present = [level for level in found if level is not None]
     if len({level.reference for level in present}) != len(present):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from gpu_engine.database.arrow_rows import arrow_table, pandas_table
 from gpu_engine.database.dead_letter import ROW, DeadLetter, raw_row
 from gpu_engine.database.operation import Operation, Upsert
 from gpu_engine.database.reader import Reader, TopicLoad
@@ -85,7 +86,7 @@ class FillableTable:
         return self._submit_all(operations, letters)
 
     def load_arrow(
-        self, rows: pa.Table | pa.RecordBatch | Sequence[pa.RecordBatch], *, on_error: str = "fail"
+        self, rows: pa.Table | pa.RecordBatch | Iterable[pa.RecordBatch], *, on_error: str = "fail"
     ) -> CommitReport | None:
         """Add or update rows from Arrow; columns go by name, a missing one takes its default.
 
@@ -93,10 +94,12 @@ class FillableTable:
         ------
         InvalidRowError, UnknownColumnError, TypeMismatchError, MissingMatchError
             As `append`.
+        InvalidModelError
+            If these are no Arrow rows, or two columns have one name.
         """
         check_on_error(on_error)
         if not isinstance(rows, pa.Table | pa.RecordBatch):
-            rows = pa.Table.from_batches(list(rows))
+            rows = arrow_table(rows, f"table {self.name!r}", self.store.schema.arrow)
         if on_error == "fail":
             return self._submit(Upsert(self.store, self._columns(rows)))
         if isinstance(rows, pa.RecordBatch):
@@ -106,10 +109,16 @@ class FillableTable:
         )
 
     def load_pandas(self, frame: pd.DataFrame, *, on_error: str = "fail") -> CommitReport | None:
-        """Add or update rows from a DataFrame; NaN and NaT count as null, a named index gives columns too."""
-        named = [name for name in frame.index.names if name is not None]
-        rows = pa.Table.from_pandas(frame.reset_index() if named else frame, preserve_index=False)
-        return self.load_arrow(rows, on_error=on_error)
+        """Add or update rows from a DataFrame; NaN and NaT count as null, a named index gives columns too.
+
+        Raises
+        ------
+        InvalidModelError
+            If it is no DataFrame, or two columns have one name.
+        InvalidRowError, UnknownColumnError, TypeMismatchError, MissingMatchError
+            As `append`.
+        """
+        return self.load_arrow(pandas_table(frame, self.store.schema.types, f"table {self.name!r}"), on_error=on_error)
 
     def load_csv(self, path: Any, *, on_error: str = "fail") -> CommitReport | None:
         """Add or update rows from a CSV file, a folder of them or a glob, as one commit.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gpu_engine.database.arrow_rows import refuse_twins
 from gpu_engine.errors import InvalidRowError, UnknownColumnError
 from gpu_engine.schema import Schema, arrow_column, arrow_scalar, conform
 
@@ -82,7 +83,7 @@ def keys_to_columns(table: str, schema: Schema, keys: Iterable[Any]) -> dict[str
     """
     if not schema.keys:
         raise InvalidRowError(table, 0, "the table has no key. Drop rows by a condition instead.")
-    if isinstance(keys, str | Mapping):
+    if isinstance(keys, str | Mapping) or not isinstance(keys, Iterable):
         keys = [keys]
     parts: list[tuple[Any, ...]] = []
     for place, key in enumerate(keys):
@@ -109,6 +110,8 @@ def arrow_to_columns(table: str, schema: Schema, rows: pa.Table | pa.RecordBatch
     ------
     UnknownColumnError
         If it has a column that the table does not have.
+    InvalidModelError
+        If two columns have one name.
     InvalidRowError, TypeMismatchError
         As `rows_to_columns`.
     """
@@ -121,6 +124,7 @@ def arrow_to_columns(table: str, schema: Schema, rows: pa.Table | pa.RecordBatch
     if rows.schema.equals(schema.arrow) and not schema.has_vectors:
         _refuse_null_keys(table, schema, given)
         return given
+    refuse_twins(rows.schema.names, f"table {table!r}")
     for name in given:
         if name not in schema.types:
             raise UnknownColumnError(name, schema.types, f"table {table!r}")

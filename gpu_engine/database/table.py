@@ -23,7 +23,7 @@ from gpu_engine.database.report import CommitReport
 from gpu_engine.database.resolve import bound_condition
 from gpu_engine.database.staging import keys_to_columns, partial_rows_to_columns
 from gpu_engine.database.transaction import Transactions
-from gpu_engine.errors import InvalidQueryError, UnknownColumnError
+from gpu_engine.errors import InvalidJoinError, InvalidQueryError, UnknownColumnError
 from gpu_engine.expression.condition import Condition
 from gpu_engine.expression.expression import Field
 from gpu_engine.expression.flat_rows import FlatView
@@ -107,8 +107,17 @@ class Table(FillableTable):
         InvalidJoinError, DuplicateNameError, MissingMatchError, UnknownColumnError
             See `joining.create_join`. Nothing has changed then.
         """
+        if not isinstance(target, Table):
+            raise InvalidJoinError(
+                f"join from table {self.name!r}: {target!r} is no table. Give one of session.tables."
+            )
         if on is None:
             on = {key: key for key in target.keys}
+        if not isinstance(on, Mapping):
+            raise InvalidJoinError(
+                f"join {self.name!r} -> {target.name!r}: on={on!r} must map columns of {self.name!r} to the target's "
+                f"keys: {list(target.keys)}."
+            )
         for ours in on:
             self[ours]
         return create_join(self._database, name or target.name, self.store, target.store, on, optional=optional)
@@ -170,7 +179,7 @@ class Table(FillableTable):
         UnknownColumnError, TypeMismatchError
             If a value does not fit. No row is changed then.
         """
-        given = [rows] if isinstance(rows, Mapping) else list(rows)
+        given = [rows] if isinstance(rows, Mapping) or not isinstance(rows, Iterable) else list(rows)
         batches = partial_rows_to_columns(self.name, self.store.schema, given)
         return self._submit(*(Update(self.store, batch) for batch in batches))
 

@@ -10,6 +10,8 @@ import pytest
 
 from api.channel import Channel, text_frame
 
+DEADLINE = 20.0
+
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Channel, socket.socket]]:
@@ -21,13 +23,16 @@ def pair() -> Iterator[tuple[Channel, socket.socket]]:
         ours, _ = listening.accept()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     with ours, peer:
-        yield Channel(ours, patience=0.2), peer
+        peer.settimeout(DEADLINE)
+        yield Channel(ours, patience=DEADLINE), peer
 
 
 def read(peer: socket.socket, size: int) -> bytes:
     parts = bytearray()
     while len(parts) < size:
-        parts += peer.recv(size - len(parts))
+        part = peer.recv(size - len(parts))
+        assert part, "the channel closed the connection"
+        parts += part
     return bytes(parts)
 
 
@@ -40,7 +45,7 @@ def test_a_frame_larger_than_the_buffers_arrives_whole_and_before_the_next(pair)
     thread = threading.Thread(target=lambda: reader.append(read(peer, len(large) + len(small))))
     thread.start()
     channel.send(small)
-    thread.join()
+    thread.join(DEADLINE)
     assert reader == [large + small]
 
 
@@ -59,6 +64,7 @@ def test_what_waits_goes_out_as_the_peer_reads(pair):
 
 def test_a_peer_that_takes_nothing_is_stalled_and_sending_to_it_fails(pair):
     channel, _ = pair
+    channel._patience = 0.2
     assert not channel.stalled
     channel.offer(b"a" * 10_000_000)
     with pytest.raises(TimeoutError):

@@ -17,6 +17,7 @@ import pytest
 
 import api
 import gpu_engine as ge
+from tests.processes import line_of
 
 CUBES = """
 import gpu_engine as ge
@@ -78,14 +79,13 @@ def command(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
 
 
 def address_of(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
+    line = line_of(process)
     found = re.fullmatch(r"gpu-engine is serving at (http://127\.0\.0\.1:\d+/)\n", line)
-    assert found, line + process.communicate(timeout=20)[1]
+    assert found, line + process.communicate(timeout=60)[1]
     return found[1]
 
 
@@ -93,11 +93,23 @@ def address_of(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_told_to_stop(command, target, signal_number):
     process = command("serve", *target, "--port", "0")
-    with urllib.request.urlopen(f"{address_of(process)}api/v1/tables/Sales/rows", timeout=20) as response:
+    with urllib.request.urlopen(f"{address_of(process)}api/v1/tables/Sales/rows", timeout=60) as response:
         assert json.load(response)["rows"] == [["Paris", 10]]
     process.send_signal(signal_number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in errors) == (0, False), errors
+
+
+def test_an_interrupt_stops_it_also_where_a_script_has_started_it_in_the_background(command):
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as shells do for what they start in the background
+    try:
+        process = command("serve", "cubes:create", "--port", "0")
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    address_of(process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -120,7 +132,7 @@ def test_it_serves_until_told_to_stop(command, target, signal_number):
 )
 def test_what_it_cannot_do_it_explains(command, arguments, about):
     process = command("serve", *arguments)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert about in errors
 
@@ -129,23 +141,23 @@ def test_a_port_in_use_is_named(command):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         process = command("serve", "cubes:create", "--port", port)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in errors
 
 
 def test_it_knows_its_version(command):
-    output, _ = command("--version").communicate(timeout=20)
+    output, _ = command("--version").communicate(timeout=60)
     assert output.strip() == f"gpu-engine {ge.__version__}"
 
 
 def test_the_demo_serves_its_cube(command):
     pytest.importorskip("scipy")
     process = command("demo", "--backend", "cpu", "--port", "0")
-    with urllib.request.urlopen(f"{address_of(process)}api/v1/cubes", timeout=20) as response:
+    with urllib.request.urlopen(f"{address_of(process)}api/v1/cubes", timeout=60) as response:
         assert [cube["name"] for cube in json.load(response)["cubes"]] == ["market_risk"]
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 0
 
 

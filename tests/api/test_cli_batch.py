@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 import api
 import gpu_engine as ge
+from tests.processes import line_of
 
 ROWS = [(1, "Paris", 10), (2, "Rome", 20), (3, "Paris", 30), (4, None, 40)]
 CUBES = """
@@ -99,7 +101,7 @@ def command(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -286,7 +288,7 @@ def test_what_it_cannot_do_it_explains(run, arguments, about):
 def test_stops_on_sigterm_without_a_summary(command, run, tmp_path):
     assert run("cubes:create", [BY_SHOP])[0] == 0
     process = command("cubes:stuck", [BY_SHOP])
-    assert process.stdout.readline() == "building\n"
+    assert line_of(process) == "building\n"
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -299,7 +301,7 @@ def test_shows_its_progress_on_a_terminal(command):
     os.close(theirs)
     shown = b""
     try:
-        while part := os.read(ours, 4096):
+        while select.select([ours], [], [], 60)[0] and (part := os.read(ours, 4096)):
             shown += part
     except OSError:
         pass  # the terminal's other end was closed: the process has ended

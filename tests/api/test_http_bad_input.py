@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.app import create_app
+from tests.api.conftest import DEADLINE
 
 QUERY = "/cubes/Sales/query"
 ROWS = "/tables/Sales/rows"
@@ -177,6 +179,42 @@ def test_a_wrong_address_is_answered_in_json(http, method, path, status, code):
     assert headers["Epoch"] == "2"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "says", "knows"),
+    [
+        ("GET", "/cube", "nothing at '/api/v1/cube'. Did you mean '/api/v1/cubes'?", "/api/v1/cubes"),
+        ("GET", "/%00/xyz", "docs/http.md", "/api/v1/tables/<table>/rows"),
+        ("DELETE", "/tables", "DELETE is not possible at '/api/v1/tables'. Possible: GET, HEAD, OPTIONS.", "GET"),
+        ("PUT", "/tables/Sales/rows", "Possible: GET, HEAD, OPTIONS, POST.", "POST"),
+    ],
+)
+def test_a_wrong_address_says_what_there_is(http, method, path, says, knows):
+    _, headers, content = http.request(method, path, None, {})
+    assert says in content["error"]["message"]
+    assert knows in content["error"]["known"]
+    assert headers.get("Allow") is None or headers["Allow"].count(knows) == 1
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 100\r\n\r\n{}",
+        b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n",
+    ],
+    ids=["cut off", "bad chunk"],
+)
+def test_a_body_that_ends_too_early_is_refused(server, session, framing):
+    head = b"POST /api/v1/tables/Sales/rows HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection((server.host, server.port), DEADLINE) as client:
+        client.sendall(head + framing)
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400")
+    error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert (error["code"], "cut off" in error["message"]) == ("bad_request", True)
+    assert (session.epoch, session.health().status) == (2, "ok")
+
+
 def test_unknown_names_come_with_the_known_ones(http):
     _, _, content = http.post(QUERY, {"measures": ["Amuont"]})
     assert "Did you mean 'Amount'?" in content["error"]["message"]
@@ -187,6 +225,7 @@ def test_a_body_that_is_too_large_is_refused(server, http):
     server.app.config["MAX_CONTENT_LENGTH"] = 1_000
     status, _, content = http.post(ROWS, {"rows": [["2024-01-01", "P" * 2_000, 1]]})
     assert (status, content["error"]["code"]) == (413, "request_entity_too_large")
+    assert "at most 1,000 bytes" in content["error"]["message"]
 
 
 def test_an_unforeseen_error_is_reported_and_kept_from_the_client(session):

@@ -15,6 +15,7 @@ from api.app import create_app
 from api.client import LiveClient, LiveError, LiveSubscription
 from api.folding import FoldedCells
 from api.server import Server
+from tests.api.conftest import DEADLINE
 
 AMOUNTS = ["Amount", "Quantity.SUM"]
 QUERIES: list[tuple[list[str], list[str], dict[str, Any]]] = [
@@ -170,7 +171,7 @@ def two_lives() -> Iterator[tuple[Server, ge.Session, ge.Session]]:
 
 def test_another_life_of_the_service_sends_a_snapshot(two_lives):
     server, first, second = two_lives
-    with LiveClient(server.url) as client:
+    with LiveClient(server.url, timeout=DEADLINE) as client:
         active = client.subscribe("T", ["Q.SUM"], ["K"])
         paused = client.subscribe("T", ["Q.SUM"], ["K"])
         client.pause(paused)
@@ -186,9 +187,10 @@ def test_another_life_of_the_service_sends_a_snapshot(two_lives):
 
 
 def test_a_service_that_is_gone_is_named(server):
-    client = LiveClient(server.url, timeout=0.3)
+    client = LiveClient(server.url, timeout=DEADLINE)
     client.subscribe("Sales", AMOUNTS)
     server.close()
+    client.timeout = 0.3
     with pytest.raises(LiveError) as caught:
         client.sync()
     assert caught.value.code == "unreachable"

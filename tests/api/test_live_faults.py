@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from api.service import EXTENSION
+from tests.api.conftest import DEADLINE
 
 BY_COLOR = ("Sales", ["Amount", "Quantity.SUM"], ["Color"])
 BY_DAY = ("Sales", ["Quantity.SUM"], ["Date"])
@@ -115,7 +116,8 @@ def test_a_broken_frame_ends_only_its_own_socket(connect, connect_raw, http, ses
     assert session.health().status == "ok"
 
 
-def test_frames_of_several_megabytes_arrive_whole(connect, session, http):
+def test_frames_of_several_megabytes_arrive_whole(server, connect, session, http):
+    server.app.config["LIVE_PATIENCE_SECONDS"] = DEADLINE
     fill(session, 60_000, quantity=1)
     client = connect()
     client.subscribe("a", *EVERY_SALE)
@@ -127,7 +129,8 @@ def test_frames_of_several_megabytes_arrive_whole(connect, session, http):
     assert client.next()["type"] == "pong"
 
 
-def test_a_ping_amid_a_large_frame_breaks_neither(connect_raw, session, live_statistics, wait_for):
+def test_a_ping_amid_a_large_frame_breaks_neither(server, connect_raw, session, live_statistics, wait_for):
+    server.app.config["LIVE_PATIENCE_SECONDS"] = DEADLINE
     fill(session, 60_000, quantity=1)
     client = connect_raw()
     client.send(subscribing(query=QUERY))
@@ -141,8 +144,9 @@ def test_a_ping_amid_a_large_frame_breaks_neither(connect_raw, session, live_sta
 
 
 def test_a_reader_that_stops_is_cut_off_and_delays_nobody(
-    connect, connect_raw, http, session, live_statistics, wait_for
+    server, connect, connect_raw, http, session, live_statistics, wait_for
 ):
+    server.app.config["LIVE_PATIENCE_SECONDS"] = 2.0  # for the one that reads nothing; the other one reads all the time
     fill(session, 20_000, quantity=-1)
     good, stuck = connect(), connect_raw()
     good.subscribe("a", *EVERY_SALE)
@@ -154,7 +158,7 @@ def test_a_reader_that_stops_is_cut_off_and_delays_nobody(
         started = time.monotonic()
         while good.epochs["a"] < epoch:
             good.next()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < DEADLINE
         if live_statistics().dropped:
             break
     assert live_statistics().dropped == 1

@@ -10,6 +10,7 @@ import pytest
 from api.app import create_app
 from api.page import perspective_files
 from api.server import serve
+from tests.api.conftest import DEADLINE
 
 
 def fetch(http, path: str):
@@ -30,10 +31,17 @@ def test_a_port_in_use_is_refused(session):
         serve(session, "127.0.0.1", taken.getsockname()[1])
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_does_not_exist_is_refused(session, port):
+    with pytest.raises(OSError, match=f"port {port} does not exist. Choose 0 to 65535"):
+        session.serve(port=port)
+    assert session.url is None
+
+
 def test_all_threads_end_with_the_server(session):
     before = set(threading.enumerate())
     server = serve(session)
-    idle = socket.create_connection((server.host, server.port))
+    idle = socket.create_connection((server.host, server.port), DEADLINE)
     with idle:
         server.close()
         server.close()
@@ -43,13 +51,13 @@ def test_all_threads_end_with_the_server(session):
 def test_the_session_serves_itself_and_knows_its_address(session):
     url = session.serve(port=0)
     assert session.url == url
-    with socket.create_connection(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2]))) as client:
+    with socket.create_connection(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])), DEADLINE) as client:
         client.sendall(b"GET /api/v1/health HTTP/1.0\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 200")
 
 
 def test_rubbish_instead_of_http_ends_only_its_connection(server, http):
-    with socket.create_connection((server.host, server.port)) as client:
+    with socket.create_connection((server.host, server.port), DEADLINE) as client:
         client.sendall(b"\x16\x03\x01\x00\xff rubbish\r\n\r\n")
         client.recv(65536)
     assert http.get("/health")[0] == 200

@@ -298,7 +298,9 @@ class Stalled:
         )
         head = b""
         while not head.endswith(b"\r\n\r\n"):
-            head += self.socket.recv(1)
+            part = self.socket.recv(1)
+            assert part, "the server closed the connection"
+            head += part
         payload = json.dumps({"op": "register", "id": "a", **message}).encode().ljust(200)
         self.socket.sendall(bytes([0x81, 0x80 | 126]) + len(payload).to_bytes(2, "big") + bytes(4) + payload)
 

@@ -31,7 +31,7 @@ def benchmark_command(project_root: Path, *arguments: str, small: str = "0") -> 
     command = [sys.executable, "-m", "benchmarks.run", *arguments]
     environment = {**os.environ, "BENCH_SMALL": small}
     return subprocess.run(
-        command, cwd=project_root, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=project_root, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
 
 

@@ -18,7 +18,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-DEADLINE_MS = 30_000
+DEADLINE_MS = 60_000
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def browser(chromium: str) -> Iterator[Any]:
     """A headless browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS, timeout=2 * DEADLINE_MS)
         yield browser
         browser.close()
 

@@ -248,5 +248,6 @@ def test_readers_beside_the_writer_get_no_wrong_id_and_miss_no_older_key(
     finally:
         done.set()
         for reader in readers:
-            reader.join()
+            reader.join(60)
+    assert not any(reader.is_alive() for reader in readers)
     assert not problems[:5]

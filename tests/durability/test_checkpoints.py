@@ -188,10 +188,13 @@ def test_commits_go_on_while_a_checkpoint_is_made(shops: Shops) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    for _ in range(5):
-        shop.directory.checkpoint()
-    done.set()
-    writer.join()
+    try:
+        for _ in range(5):
+            shop.directory.checkpoint()
+    finally:
+        done.set()
+        writer.join(60)
+    assert not writer.is_alive()
     rows, visits, epoch = shop.rows(), shop.rows(table="visits"), shop.session.epoch
     shop.close()
     again = shops.open()

@@ -159,13 +159,13 @@ def test_many_commits_share_a_sync(shops: Shops, monkeypatch: pytest.MonkeyPatch
     for thread in threads[1:]:
         thread.start()
     # The writer goes on while the first commit is being synced: all are visible, none is acknowledged.
-    while shop.session.epoch < len(threads):
-        shop.session.wait_for_commit(shop.session.epoch, 60)
+    while (epoch := shop.session.epoch) < len(threads):
+        assert shop.session.wait_for_commit(epoch, 60) > epoch, "the writer waits for the sync"
     log = shop.directory.statistics().log
     assert (log.acknowledged, log.appended) == (before.acknowledged, before.appended + len(threads))
     held.set()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     after = shop.directory.statistics().log
     assert after.acknowledged == after.appended
     assert after.syncs_total == before.syncs_total + 2
@@ -177,7 +177,12 @@ def test_a_second_session_is_refused(shops: Shops) -> None:
         shops.open()
     code = "import gpu_engine as ge, sys\nge.Session('cpu', sys.argv[1])"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(shops.path)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, str(shops.path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert f"in use by process {os.getpid()}" in done.stderr
     assert done.returncode

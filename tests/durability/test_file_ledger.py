@@ -214,12 +214,13 @@ def test_a_file_that_is_never_at_rest_is_left_to_the_watch(tmp_path: Path) -> No
 
         writer = threading.Thread(target=write_on)
         writer.start()
-        stack.callback(writer.join)
+        stack.callback(writer.join, 60)
         stack.callback(stop.set)
         assert begun.wait(60)
         made.start()
         stop.set()
-        writer.join()
+        writer.join(60)
+        assert not writer.is_alive()
         lines = file.read_text().count("\n") - 1
         made.holds(*((number, 0) for number in range(lines)))
 

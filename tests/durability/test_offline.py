@@ -21,7 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def command(*arguments: object, status: int = 0) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "api.cli", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "api.cli", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == status, done.stderr
     return done.stdout + done.stderr
@@ -80,7 +85,8 @@ def test_a_backup_is_taken_while_a_session_works(shops: Shops, tmp_path: Path) -
             epochs.append(before)
     finally:
         done.set()
-        worker.join()
+        worker.join(60)
+    assert not worker.is_alive()
     for number, before in enumerate(epochs):
         again = shops.open(tmp_path / str(number))
         epoch = again.session.epoch

@@ -15,6 +15,7 @@ import pytest
 from gpu_engine.durability.log_file import LogFile
 from tests.api.conftest import Http
 from tests.durability.conftest import Shops
+from tests.processes import line_of
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = """
@@ -39,8 +40,7 @@ def serving(folder: Path) -> Iterator[Http]:
         text=True,
     ) as service:
         try:
-            assert service.stdout is not None
-            yield Http(service.stdout.readline().split()[-1])
+            yield Http(line_of(service).split()[-1])
         finally:
             service.kill()
 

@@ -410,7 +410,7 @@ def test_a_wait_ends_with_a_commit_on_any_branch(session: ge.Session, orders: ge
     waiting.join(20)
     assert heard == [2]
     assert database.wait_for_commit(1, timeout=0, branch="master") == 1
-    assert database.wait_for_commit(1, branch="x") == 2
+    assert database.wait_for_commit(1, timeout=20, branch="x") == 2
     with pytest.raises(ge.errors.UnknownBranchError):
         database.wait_for_commit(1, branch="y")
 
@@ -418,11 +418,11 @@ def test_a_wait_ends_with_a_commit_on_any_branch(session: ge.Session, orders: ge
 def test_a_wait_ends_when_it_is_woken_for_a_reason(session: ge.Session) -> None:
     done, heard = threading.Event(), list[int]()
     waiting = threading.Thread(
-        target=lambda: heard.append(session.database.wait_for_commit(session.epoch, until=done.is_set))
+        target=lambda: heard.append(session.database.wait_for_commit(session.epoch, 60, until=done.is_set))
     )
     waiting.start()
     session.database.wake()
     done.set()
     session.database.wake()
     waiting.join(20)
-    assert heard == [session.epoch]
+    assert heard == [session.epoch], "it did not end for its reason"

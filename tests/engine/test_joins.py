@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import gpu_engine as ge
+from gpu_engine.database.commit import Commit
 from tests.engine.answers import DEADLINE, Heard, cells, rows, told
 from tests.engine.conftest import Shop
 
@@ -30,11 +31,13 @@ class TestTheExample:
         assert report == ge.CommitReport(3, {"products": ge.TableReport(added=1)})
         assert cells(shop.cube, "Revenue", levels=["color"]) == {"blue": 50.0, "green": 450.0, "red": 200.0}
 
-    def test_a_late_row_touches_one_fact_and_refreshes_nothing_in_full(self, shop: Shop) -> None:
+    def test_a_late_row_touches_one_fact_and_refreshes_nothing_in_full(self, shop: Shop, touched: list[int]) -> None:
         heard = Heard()
         live = shop.cube.live("Revenue", "contributors.COUNT", levels=["color"], on_change=heard)
         assert live.wait_for(2, DEADLINE)
+        touched.clear()
         shop.products.append(("P3", "green", 15.0))
+        assert set(touched) == {1}
         assert live.wait_for(3, DEADLINE)
         assert told(heard.changes[1], 1) == ({"green": (450.0, 1)}, {}, {}, {None: (0.0, 1)})
         (provider,) = shop.session.statistics().providers["sales"]
@@ -72,7 +75,21 @@ class TestTheExample:
         assert shop.session.statistics().providers["sales"][0].commits == 0
 
 
-def test_a_dimension_change_costs_the_facts_that_point_to_it(session: ge.Session) -> None:
+@pytest.fixture
+def touched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each provider was given to take from its cells and to bring to them, commit by commit."""
+    moves, counts = Commit.moves, list[int]()
+
+    def counting(self: Commit, root: Any, joins: Any) -> Any:
+        found = moves(self, root, joins)
+        counts.append(len(found.new))
+        return found
+
+    monkeypatch.setattr(Commit, "moves", counting)
+    return counts
+
+
+def test_a_dimension_change_costs_the_facts_that_point_to_it(session: ge.Session, touched: list[int]) -> None:
     """Of 10,000 facts the ten of one product are touched: only its cells move."""
     facts = session.create_table("facts", types={"id": ge.LONG, "product": ge.LONG, "n": ge.LONG}, keys=["id"])
     products = session.create_table("products", types={"pid": ge.LONG, "price": ge.LONG}, keys=["pid"])
@@ -82,7 +99,9 @@ def test_a_dimension_change_costs_the_facts_that_point_to_it(session: ge.Session
     cube = session.create_cube(facts)
     cube.measures["cost"] = ge.agg.sum(facts["n"] * products["price"])
     live = cube.live("cost", "contributors.COUNT", levels=["pid"])
+    touched.clear()
     products.append((7, 3))
+    assert set(touched) == {10}
     (change,), _ = live.changes_since(2)
     assert told(change, 1) == ({}, {7: (30, 10)}, {7: (10, 10)}, {})
 

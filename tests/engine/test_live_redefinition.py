@@ -107,11 +107,13 @@ def test_changes_follow_from_each_other_while_measures_are_redefined(shop: Shop)
     total = {2: 60}
 
     def write() -> None:
-        for _ in range(300):
-            epoch = shop.session.epoch + 1
-            total[epoch] = total[epoch - 1] + 1
-            shop.sales.append(SALE)
-        stop.set()
+        try:
+            for _ in range(300):
+                epoch = shop.session.epoch + 1
+                total[epoch] = total[epoch - 1] + 1
+                shop.sales.append(SALE)
+        finally:
+            stop.set()
 
     def change() -> None:
         factor = 1
@@ -123,16 +125,19 @@ def test_changes_follow_from_each_other_while_measures_are_redefined(shop: Shop)
     for thread in threads:
         thread.start()
     epoch, value = None, 0
-    while not stop.is_set() or epoch != shop.session.epoch:
-        changes, epoch = live.changes_since(epoch)
-        for one in changes:
-            added, changed, before, _ = told(one, 0)
-            if not one.snapshot:
-                assert before == {(): value}
-            value = (added or changed)[()]
-            assert value in [total[one.epoch] * factor for factor in (1, 2, 3)]
-    for thread in threads:
-        thread.join(DEADLINE)
+    try:
+        while not stop.is_set() or epoch != shop.session.epoch:
+            changes, epoch = live.changes_since(epoch)
+            for one in changes:
+                added, changed, before, _ = told(one, 0)
+                if not one.snapshot:
+                    assert before == {(): value}
+                value = (added or changed)[()]
+                assert value in [total[one.epoch] * factor for factor in (1, 2, 3)]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(DEADLINE)
     shop.cube.measures["Revenue"] = quantity * 7
     shop.sales.append(SALE)
     (last,), _ = live.changes_since(epoch)

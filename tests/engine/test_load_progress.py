@@ -11,6 +11,7 @@ import pytest
 
 import gpu_engine as ge
 from loaders import csv, parquet
+from tests.engine.answers import DEADLINE
 
 ROWS = 400_000
 
@@ -67,7 +68,8 @@ def test_only_loads_of_the_same_thread_within_the_block_are_heard(session: ge.Se
     with ge.watching_loads(heard.append):
         other = threading.Thread(target=session.read_csv, args=(folder / "b.csv", "other"))
         other.start()
-        other.join()
+        other.join(DEADLINE)
+        assert not other.is_alive()
     session.read_csv(folder / "b.csv", "after")
     assert set(session.tables) == {"other", "after"}
     assert not heard

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import pytest
 
 import gpu_engine as ge
+from gpu_engine.cube.rows_by_cell import RowsByCell
 from tests.engine.answers import cells
 from tests.engine.conftest import Shop
 
@@ -245,7 +247,17 @@ class TestExtremes:
             assert cells(cube, "least", "most") == {(): (None, None)}
 
     @pytest.mark.parametrize("rows", [1_000, 20_000])
-    def test_cost_the_cell_that_lost_one_whatever_the_size_of_the_table(self, session: ge.Session, rows: int) -> None:
+    def test_cost_the_cell_that_lost_one_whatever_the_size_of_the_table(
+        self, session: ge.Session, rows: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        find, read = RowsByCell.find, list[int]()
+
+        def counting(self: RowsByCell, cells: Any, size: int) -> Any:
+            found = find(self, cells, size)
+            read.append(len(found))
+            return found
+
+        monkeypatch.setattr(RowsByCell, "find", counting)
         table = session.create_table("t", types={"k": ge.LONG, "g": ge.LONG, "x": ge.LONG}, keys=["k"])
         table.append(*((key, key % (rows // 10), key) for key in range(rows)))
         cube = session.create_cube(table)
@@ -255,6 +267,7 @@ class TestExtremes:
         for key in range(rows - 1, rows - 21, -1):
             table.drop(keys=[key])
         assert provider.statistics().cells_reread == 20
+        assert read == [10] * 20, "the ten rows of the cell, and no other"
         assert provider.statistics().full_refresh_total == 0
         survivors = {group: group + 9 * (rows // 10) for group in range(rows // 10 - 20)}
         most = cells(cube, "most", levels=["g"])

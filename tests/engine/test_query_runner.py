@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 import gpu_engine as ge
+from tests.engine.answers import DEADLINE
 
 DAY = dt.date(2024, 5, 1)
 
@@ -144,7 +145,8 @@ class TestVersion:
                 assert found in (None, {"qty": 299})
         finally:
             stop.set()
-            writer.join()
+            writer.join(DEADLINE)
+        assert not writer.is_alive()
 
 
 class TestList:

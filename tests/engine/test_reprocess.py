@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import threading
+import time
 from collections import defaultdict
 from decimal import Decimal
 
@@ -13,6 +14,7 @@ import pytest
 
 import gpu_engine as ge
 from gpu_engine.cube.provider import AggregateProvider
+from tests.engine.answers import DEADLINE
 
 GROUPS = ("a", "b", None)
 TYPES = {"k": ge.LONG, "g": ge.STRING, "x": ge.DOUBLE, "q": ge.LONG, "d": ge.DECIMAL(10, 2)}
@@ -181,7 +183,9 @@ def test_goes_on_while_commits_do(session: ge.Session, table: ge.Table, cube: ge
     writer = session.run_in_background("writer", commit)
     epochs = defaultdict(int)
     first = session.epoch
+    end = time.monotonic() + DEADLINE
     while len(epochs) < 20 or session.epoch < first + 20:
+        assert writer.alive and time.monotonic() < end, f"{len(epochs)} audits, {session.epoch - first} commits"
         report = session.reprocess()
         errors += [audit for audit in report.providers if audit.different_cells]
         epochs[report.providers[0].epoch] += 1

@@ -109,7 +109,7 @@ def test_close_ends_every_thread_it_started(shop: Shop) -> None:
     stopped = threading.Event()
 
     def tick(stopping: threading.Event) -> None:
-        stopping.wait()
+        assert stopping.wait(DEADLINE)
         stopped.set()
 
     shop.session.run_in_background("ticker", tick)
@@ -167,7 +167,7 @@ class TestHealth:
 
 class TestWaitForCommit:
     def test_returns_at_once_when_the_head_is_past(self, shop: Shop) -> None:
-        assert shop.session.wait_for_commit(after=0) == 2
+        assert shop.session.wait_for_commit(after=0, timeout=DEADLINE) == 2
 
     def test_gives_up_after_its_time(self, shop: Shop) -> None:
         assert shop.session.wait_for_commit(after=2, timeout=0.01) == 2

@@ -207,6 +207,12 @@ class TestDrop:
         cities.drop(keys={"Name": "Paris"})
         assert len(cities) == 0
 
+    def test_by_keys_takes_one_number_alone(self, session: ge.Session) -> None:
+        table = session.create_table("numbered", types={"k": ge.LONG, "v": ge.LONG}, keys=["k"])
+        table.append((1, 1), (2, 2))
+        table.drop(keys=1)
+        assert [row["k"] for row in rows(table)] == [2]
+
     def test_by_condition_works_without_a_key(self, shop: Shop) -> None:
         shop.sales.drop(shop.sales["quantity"] >= 20)
         assert [row["ProductId"] for row in rows(shop.sales)] == ["P1"]

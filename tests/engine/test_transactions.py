@@ -191,12 +191,14 @@ def test_replacing_rows_shows_no_reader_the_gap(accounts: ge.Table, session: ge.
 
     reader = threading.Thread(target=read)
     reader.start()
-    for turn in range(200):
-        with session.start_transaction():
-            accounts.drop(accounts["cents"] >= 0)
-            accounts.append(("a", turn), ("b", 150 - turn))
-    stop.set()
-    reader.join(DEADLINE)
+    try:
+        for turn in range(200):
+            with session.start_transaction():
+                accounts.drop(accounts["cents"] >= 0)
+                accounts.append(("a", turn), ("b", 150 - turn))
+    finally:
+        stop.set()
+        reader.join(DEADLINE)
     assert seen == {(150, 2)}
     live.close()
 

@@ -103,6 +103,26 @@ class TestAWatchedFolder:
         eventually(lambda: session.health().status == "ok", "the mended file clears the failure")
         assert len(table) == 8
 
+    def test_is_well_again_once_the_bad_file_is_gone(self, session: ge.Session, folder: Path, table: ge.Table) -> None:
+        arrive("ID,Quantity\nS100\n", folder / "bad.csv")
+        eventually(lambda: session.health().status == "degraded", "the bad file is reported")
+        (folder / "bad.csv").unlink()
+        eventually(lambda: session.health().status == "ok", "what is no longer there is no failure")
+        assert len(table) == 7
+
+    def test_tells_that_its_folder_is_gone_until_it_is_back(
+        self, session: ge.Session, folder: Path, table: ge.Table
+    ) -> None:
+        kept = folder.rename(folder.with_name("elsewhere"))
+        eventually(lambda: session.health().status == "degraded", "the folder is missed")
+        (failure,) = session.health().failures
+        assert (failure.code, "is gone" in failure.message) == ("bad_file", True)
+        kept.rename(folder)
+        eventually(lambda: session.health().status == "ok", "the folder is watched again")
+        shutil.copy(NEXT, folder)
+        assert session.wait_for_commit(1, DEADLINE) == 2
+        assert len(table) == 9
+
     def test_loads_a_file_of_nothing_but_a_header(self, session: ge.Session, folder: Path, table: ge.Table) -> None:
         arrive("ID,Quantity\n", folder / "header.csv")
         eventually(lambda: session.statistics().watches[0].reported == 1, "the file is read")

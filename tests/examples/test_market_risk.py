@@ -278,8 +278,24 @@ class TestTicker:
         assert task.stop(DEADLINE)
         assert demo.health().status == "ok"
 
-    def test_a_tick_that_fails_shows_in_health(self, demo):
-        demo.tables["market_data"].truncate()
+    @pytest.mark.parametrize("name", ["market_data", "sensitivities"])
+    def test_goes_on_when_rows_are_back_that_somebody_has_deleted(self, demo, name):
+        table = demo.tables[name]
+        rows = table.to_arrow()
+        table.truncate()
+        before = demo.epoch
+        assert market_risk.tick(demo, np.random.default_rng(1)) is None
+        task = market_risk.start_ticking(demo, period=0.001)
+        assert demo.wait_for_commit(before, 0.05) == before
+        epoch = table.load_arrow(rows).epoch
+        assert demo.wait_for_commit(epoch, DEADLINE) > epoch
+        assert task.alive and demo.health().status == "ok"
+
+    def test_a_tick_that_fails_shows_in_health(self, demo, monkeypatch):
+        def fail(*_):
+            raise ValueError("no price")
+
+        monkeypatch.setattr(market_risk, "reprice", fail)
         before = rows_of(demo.tables["sensitivities"])
         task = market_risk.start_ticking(demo, period=0.0)
         for thread in threading.enumerate():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 import gpu_engine as ge
 from tests.kafka.broker import Broker
 from tests.kafka.loading_process import load
+from tests.processes import line_of
 
 KILLS = 5
 MESSAGES = 6_000
@@ -40,10 +40,11 @@ def test_each_message_counts_once_however_often_the_process_is_killed(
     for _ in range(KILLS):
         send(MESSAGES // KILLS)
         with subprocess.Popen([*command, str(tmp_path)], cwd=project_root, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            for _ in range(random_.randrange(1, 12)):  # the kill comes while commits follow each other
-                assert process.stdout.readline()
-            process.send_signal(signal.SIGKILL)
+            try:
+                for _ in range(random_.randrange(1, 12)):  # the kill comes while commits follow each other
+                    assert line_of(process), "the process has ended, or commits nothing"
+            finally:
+                process.kill()
     with ge.Session(backend="cpu", data_dir=tmp_path) as session:
         assert session.tables.keys() <= {"events", "totals"}
         found = load(session, broker.bootstrap_server, topic, group)

@@ -16,9 +16,9 @@ import pytest
 import gpu_engine as ge
 from tests.kafka.broker import Broker
 
-pytest.importorskip("fastavro", reason="needs the extra kafka: pip install 'gpu-engine[kafka]'")
-pytest.importorskip("httpx2", reason="needs the extra kafka: pip install 'gpu-engine[kafka]'")
-pytest.importorskip("google.protobuf", reason="needs the extra kafka: pip install 'gpu-engine[kafka]'")
+pytest.importorskip("fastavro", reason="needs the extra kafka: pip install '.[kafka]'")
+pytest.importorskip("httpx2", reason="needs the extra kafka: pip install '.[kafka]'")
+pytest.importorskip("google.protobuf", reason="needs the extra kafka: pip install '.[kafka]'")
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
@@ -87,7 +87,7 @@ def registry() -> Iterator[RegistryDouble]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        thread.join(20)
 
 
 def test_avro_records_become_rows_and_avro_keys_end_them(

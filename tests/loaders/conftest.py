@@ -35,7 +35,7 @@ def watch(request: pytest.FixtureRequest, folder: Path, journal: Journal) -> Ite
     def make(path: Path | str = folder, **options: object) -> FileWatcher:
         chosen: dict[str, object] = {"settle": SETTLE, "polling": request.param, "interval": 0.05, **options}
         on_file = chosen.pop("on_file", journal.on_file)
-        made.append(FileWatcher(path, on_file, journal.on_error, **chosen))  # type: ignore[arg-type]
+        made.append(FileWatcher(path, on_file, journal.on_error, on_over=journal.on_over, **chosen))  # type: ignore[arg-type]
         return made[-1]
 
     yield make

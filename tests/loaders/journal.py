@@ -21,6 +21,7 @@ class Journal:
         self.files: list[Path] = []
         self.contents: list[str] = []
         self.errors: list[tuple[Path | None, BaseException]] = []
+        self.over: list[Path | None] = []
         self.threads: set[int] = set()
 
     def on_file(self, path: Path) -> None:
@@ -33,6 +34,12 @@ class Journal:
     def on_error(self, path: Path | None, error: BaseException) -> None:
         with self._changed:
             self.errors.append((path, error))
+            self.threads.add(threading.get_ident())
+            self._changed.notify_all()
+
+    def on_over(self, path: Path | None) -> None:
+        with self._changed:
+            self.over.append(path)
             self.threads.add(threading.get_ident())
             self._changed.notify_all()
 

@@ -254,7 +254,8 @@ def test_writers_and_reports_in_any_order_lose_nothing(folder: Path, journal: Jo
     for thread in writers:
         thread.start()
     for thread in writers:
-        thread.join()
+        thread.join(TIMEOUT)
+    assert not any(thread.is_alive() for thread in writers)
     final = {path: path.read_text() for path in expand(folder)}
     journal.wait(lambda: dict(zip(journal.files, journal.contents, strict=True)) == final)
     watcher.stop()

@@ -208,7 +208,7 @@ class TestPositions:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(20)
         assert sums == [sum(range(5000))] * 4
 
 

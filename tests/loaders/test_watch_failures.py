@@ -79,6 +79,37 @@ class TestFailures:
         wait_until(lambda: watcher.statistics().alive)
         assert settled(folder, journal) == ["b.csv"]
         assert len(journal.errors) == 1
+        assert journal.over.count(None) == 1, "once the folder is back, it is no longer a failure that it was gone"
+
+    def test_of_a_file_are_over_when_it_goes(self, folder: Path, journal: Journal, watch: Watch) -> None:
+        def refuse(path: Path) -> None:
+            if path.name == "bad.csv":
+                raise OSError("bad file")
+            journal.on_file(path)
+
+        watch(on_file=refuse).start()
+        (folder / "bad.csv").write_text("x")
+        journal.wait(lambda: len(journal.errors) == 1)
+        assert journal.over == []
+        (folder / "bad.csv").unlink()
+        journal.wait(lambda: folder / "bad.csv" in journal.over)
+        assert settled(folder, journal) == []
+        assert len(journal.threads) == 1
+
+    def test_of_the_handler_of_what_is_over_are_failures_like_others(self, folder: Path, journal: Journal) -> None:
+        def fail(path: Path | None) -> None:
+            raise RuntimeError("the handler itself fails")
+
+        watcher = FileWatcher(folder, journal.on_file, journal.on_error, on_over=fail, settle=0.05)
+        watcher.start()
+        (folder / "a.csv").write_text("x")
+        journal.wait_for_files(1)
+        (folder / "a.csv").unlink()
+        journal.wait(lambda: len(journal.errors) == 1)
+        (folder / "b.csv").write_text("x")
+        journal.wait_for_files(2)
+        watcher.stop()
+        assert journal.errors[0][0] == folder / "a.csv"
 
     def test_a_replaced_folder_is_reported_and_the_new_one_watched(
         self, folder: Path, journal: Journal, watch: Watch

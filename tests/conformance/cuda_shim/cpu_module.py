@@ -58,7 +58,7 @@ class CpuModule:
             "-o",
             str(library),
         ]
-        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        built = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
         if built.returncode:
             raise AssertionError(f"g++ refuses the kernels:\n{built.stderr}")
         self._library = ctypes.CDLL(str(library))
