@@ -32,7 +32,8 @@ class Message:
     def encode(self) -> list[Any]:
         """Return the message as buffers to be written one after the other; together a multiple of 8 bytes."""
         sizes = [part.size for part in self.parts]
-        text = _json([self.head, sizes]).encode()
+        # A file name that is not UTF-8 holds lone surrogates; JSON has them as such escapes.
+        text = _json([self.head, sizes]).encode(errors="backslashreplace")
         buffers: list[Any] = [_LENGTHS.pack(len(text), len(sizes)) + text + padding(len(text))]
         for part in self.parts:
             buffers.append(part)

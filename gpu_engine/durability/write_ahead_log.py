@@ -123,9 +123,10 @@ class WriteAheadLog:
         if isinstance(event, Committed) and event.commit.changes and event.epoch <= self._epoch:
             # A commit that was written but never became visible: the two can no longer be told apart.
             self._fail(RuntimeError(f"epoch {event.epoch} is in the log already"))
+        message = message_of(event)
         try:
-            payload = message_of(event).encode()
-        except TypeError as error:
+            payload = message.encode()
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidModelError(f"positions and dead letters must be JSON, to be kept: {error}.") from error
         sequence = self._appended + 1
         acknowledged = self._appended if self.durability == "os" else self._acknowledged
