@@ -1,4 +1,4 @@
-"""Bytes changed, blocks zeroed and files lost anywhere in a data directory: nothing that is wrong is ever taken for true.
+"""Bytes changed, blocks zeroed and files lost anywhere in a data directory: what is wrong is never taken for true.
 
 The oracle is a list of what the tables held after each commit. A start finds all of it, or refuses and changes nothing;
 after a repair it finds what was there after one of the commits. Only what reaches into the last record of the log may
