@@ -37,13 +37,18 @@ ASKED = ("contributors.COUNT", *MEASURES[1:])
 """What the cube calls the measures: the number of facts is there without being defined."""
 
 
-def fill(session: ge.Session, trades: pa.Table, instruments: pa.Table) -> tuple[ge.Table, ge.Cube]:
-    """Create the two tables and the cube of the workload in a session, load them, and return trades and cube."""
+def fill(session: ge.Session, trades: pa.Table | None, instruments: pa.Table | None) -> tuple[ge.Table, ge.Cube]:
+    """Create the two tables and the cube of the workload in a session, load them, and return trades and cube.
+
+    Without rows to load, the tables are those that a data directory has brought back.
+    """
     dimension = session.create_table("instruments", INSTRUMENT_TYPES, keys=["symbol"])
     table = session.create_table("trades", TRADE_TYPES, keys=["trade_id"])
     table.join(dimension, on={"ticker": "symbol"})
-    dimension.load_arrow(instruments)
-    table.load_arrow(trades)
+    if instruments is not None:
+        dimension.load_arrow(instruments)
+    if trades is not None:
+        table.load_arrow(trades)
     cube = session.create_cube(table, mode="auto")
     measures = cube.measures
     measures["quantity"] = ge.agg.sum(table["quantity"])
@@ -57,8 +62,10 @@ def fill(session: ge.Session, trades: pa.Table, instruments: pa.Table) -> tuple[
 class Engine:
     """A session with the two tables, keyed and joined, and a cube over them."""
 
-    def __init__(self, backend: str, trades: pa.Table, instruments: pa.Table) -> None:
-        self.session = ge.Session(backend=backend)
+    def __init__(
+        self, backend: str, trades: pa.Table | None = None, instruments: pa.Table | None = None, **options: Any
+    ) -> None:
+        self.session = ge.Session(backend=backend, **options)
         self.trades, self.cube = fill(self.session, trades, instruments)
 
     def ask(self, question: Question, **options: Any) -> Any:

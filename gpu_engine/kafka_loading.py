@@ -35,16 +35,16 @@ from gpu_engine.supervisor import Supervisor
 from loaders.errors import SourceError
 from loaders.kafka import KafkaSource, Partition
 from loaders.kafka_decoding import decode_json, decode_records
-from loaders.kafka_record import Deserializer, KafkaRecord
+from loaders.kafka_record import Deserializer, KafkaRecord, UnavailableError
 from loaders.kafka_settings import KafkaSettings
 
 __all__ = ["KafkaLoad", "KafkaLoadStatistics", "KafkaLoads"]
 
 _PATIENCE_SECONDS = 1.0
-"""After a commit that had no room the next try waits so long."""
+"""After a batch that could not be kept yet the next try waits so long."""
 _WAIT_SECONDS = 0.02
 _LASTING = (LogFailedError, SessionClosedError)
-_PASSING = (LogWriteError, MemoryShortageError)
+_PASSING = (LogWriteError, MemoryShortageError, UnavailableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +251,8 @@ class KafkaLoad:
         """Let a trouble show in health while it lasts."""
         if isinstance(trouble, SourceError):
             trouble = KafkaError(self.topic, trouble.reason)
+        elif isinstance(trouble, UnavailableError):
+            trouble = KafkaError(self.topic, f"{trouble}. The same messages are read again later.")
         before, self._reported = self._reported, trouble
         if trouble is None and before is not None:
             self._supervisor.clear(self._component)

@@ -11,7 +11,7 @@ from typing import Any
 
 import confluent_kafka as ck
 
-from loaders.kafka_record import Content, DecodingError, Deserializer, KafkaRecord, decode
+from loaders.kafka_record import Content, DecodingError, Deserializer, KafkaRecord, UnavailableError, decode
 
 __all__ = ["DecodedBatch", "Poison", "Routed", "decode_json", "decode_records", "record_of"]
 
@@ -51,13 +51,21 @@ def decode_json(record: KafkaRecord) -> Mapping[str, Any]:
 
 
 def decode_records(records: Sequence[KafkaRecord], routes: Mapping[str, Deserializer]) -> DecodedBatch:
-    """Return what every route makes of the messages. A route that raises for a message gets nothing of it."""
+    """Return what every route makes of the messages. A route that raises for a message gets nothing of it.
+
+    Raises
+    ------
+    UnavailableError
+        If a deserializer cannot say yet what becomes of a message.
+    """
     found: dict[str, Routed] = {route: Routed() for route in routes}
     poison: list[Poison] = []
     for record in records:
         for route, deserializer in routes.items():
             try:
                 contents = decode(record, deserializer)
+            except UnavailableError:
+                raise
             except Exception as error:
                 poison.append(Poison(route, record, error))
                 continue

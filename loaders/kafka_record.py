@@ -10,11 +10,25 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Content", "Decoded", "DecodingError", "Deserializer", "KafkaRecord", "Tombstone", "decode", "key_of"]
+__all__ = [
+    "Content",
+    "Decoded",
+    "DecodingError",
+    "Deserializer",
+    "KafkaRecord",
+    "Tombstone",
+    "UnavailableError",
+    "decode",
+    "key_of",
+]
 
 
 class DecodingError(ValueError):
     """A message is not what its deserializer expects."""
+
+
+class UnavailableError(Exception):
+    """What a deserializer needs does not answer at the moment. The message is not to blame: it is read again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +106,10 @@ def decode(record: KafkaRecord, deserializer: Deserializer) -> list[Content]:
 
     Raises
     ------
+    UnavailableError
+        If the deserializer cannot say yet.
     Exception
-        Whatever the deserializer raises; DecodingError if it returns something else than it may.
+        Whatever else the deserializer raises; DecodingError if it returns something else than it may.
     """
     bury = getattr(deserializer, "tombstone", key_of)
     found: Any = bury(record) if record.value is None else deserializer(record)

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from loaders.kafka_record import Content, DecodingError, KafkaRecord, Tombstone, key_of
+from loaders.kafka_record import Content, DecodingError, KafkaRecord, Tombstone, UnavailableError, key_of
 
 __all__ = ["RegistryDeserializer", "avro", "protobuf"]
 
+_HTTP_CLIENTS = ("httpx", "httpx2")
+"""What confluent-kafka asks a registry with: the one or the other, by its version."""
 Read = Callable[[bytes | None, Any], Any]
 
 
@@ -32,7 +34,15 @@ class RegistryDeserializer:
         self._context, self._field = serialization.SerializationContext, serialization.MessageField
 
     def __call__(self, record: KafkaRecord) -> Mapping[str, Any]:
-        """Return the record; DecodingError if it is no record of the registry's."""
+        """Return the record.
+
+        Raises
+        ------
+        DecodingError
+            If it is no record.
+        UnavailableError
+            If the registry does not answer, or refuses to.
+        """
         found = self._to_dict(self._read(self._value, record, record.value, self._field.VALUE))
         if not isinstance(found, Mapping):
             raise DecodingError(f"the value is of type {type(found).__name__}; only records can be rows.")
@@ -46,7 +56,12 @@ class RegistryDeserializer:
 
     def _read(self, read: Read, record: KafkaRecord, data: bytes | None, member: str) -> Any:
         headers = list(record.headers)
-        return read(data, self._context(record.topic, member, headers))
+        try:
+            return read(data, self._context(record.topic, member, headers))
+        except Exception as error:
+            if _is_of_the_registry(error):
+                raise UnavailableError(f"the schema registry does not answer: {error}") from error
+            raise
 
 
 def avro(
@@ -104,6 +119,14 @@ def _fields_of(message: Any) -> dict[str, Any]:
         for field in message.DESCRIPTOR.fields
         if not field.has_presence or message.HasField(field.name)
     }
+
+
+def _is_of_the_registry(error: Exception) -> bool:
+    """Return whether an error says nothing of the message: no answer, no access, too many requests, a fault there."""
+    status = getattr(error, "http_status_code", None)
+    if status is not None:
+        return status >= 500 or status in (401, 403, 407, 408, 429)
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _HTTP_CLIENTS
 
 
 def _client(registry: str, settings: Mapping[str, Any] | None) -> Any:

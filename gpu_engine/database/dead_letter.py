@@ -88,5 +88,9 @@ class DeadLetter:
 
 
 def raw_row(row: Any) -> bytes:
-    """Return a row, a tuple or a mapping, as JSON; values that JSON lacks become text."""
-    return json.dumps(row, default=str, ensure_ascii=False).encode()
+    """Return a row, a tuple or a mapping, as JSON; what JSON lacks becomes text."""
+    try:
+        text = json.dumps(row, default=str, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, a value that holds itself
+        text = json.dumps(repr(row), ensure_ascii=False)
+    return text.encode(errors="backslashreplace")  # what is no text in UTF-8 stays as an escape of JSON

@@ -15,7 +15,7 @@ from gpu_engine.durability.layout import Layout
 from gpu_engine.durability.log_file import sync_folder
 from gpu_engine.durability.recovery import log_after
 from gpu_engine.durability.segment import segments_after
-from gpu_engine.errors import InvalidModelError
+from gpu_engine.errors import DataDirectoryDamagedError, InvalidModelError
 
 __all__ = ["back_up"]
 
@@ -55,6 +55,10 @@ def _copy(source: Layout, target: Path) -> Path:
             _sync(path)
         unfinished.root.rename(target)
         sync_folder(target.parent)
+    except DataDirectoryDamagedError as error:
+        shutil.rmtree(unfinished.root, ignore_errors=True)
+        damaged = source.root / Path(error.path).relative_to(unfinished.root)  # the copy of it is gone by now
+        raise DataDirectoryDamagedError(str(damaged), error.reason) from error
     except BaseException:
         shutil.rmtree(unfinished.root, ignore_errors=True)
         raise

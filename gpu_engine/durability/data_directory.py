@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 from gpu_engine.database.commit import Version
@@ -32,7 +33,11 @@ _SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0
 """After a checkpoint that failed the next one waits so long."""
 CHECKPOINT_BYTES = 64 << 20
-"""A log shorter than this is not worth a checkpoint."""
+"""A log shorter than this is not worth a checkpoint, unless it has very many records."""
+CHECKPOINT_RECORDS = 10_000
+"""To replay so many takes seconds, however small they are."""
+_REST = 20.0
+"""For the sake of many small records, checkpoints take no more than a twentieth of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,9 @@ class DataDirectory:
         """What was found at the start."""
         self._epoch, self._nbytes = found.checkpoint_epoch, found.checkpoint_bytes
         self._planned = (found.checkpoint_epoch, found.retained)
-        self._log_nbytes = found.log_bytes
-        self._marked = 0
+        self._log_nbytes, self._log_records = found.log_bytes, found.report.records
+        self._marked, self._marked_record = 0, found.end.sequence
+        self._rested_at = 0.0
         self._checkpoints_total = 0
         self._checkpointing = threading.RLock()
         self._keeping = threading.Lock()
@@ -165,6 +171,7 @@ class DataDirectory:
             If the checkpoint cannot be written; the ones before it stay.
         """
         with self._checkpointing:
+            begin = monotonic()
             with self._database.writing():
                 sequence = self._log.begin_segment()
                 with self._keeping:
@@ -173,7 +180,10 @@ class DataDirectory:
                 marked = self._log.nbytes_total
             folder = write_checkpoint(self._layout.checkpoints, plan)
             self._epoch, self._nbytes = plan.last_epoch, read_manifest(folder).nbytes
-            self._log_nbytes, self._marked = 0, marked
+            self._log_nbytes = self._log_records = 0
+            self._marked, self._marked_record = marked, sequence
+            end = monotonic()
+            self._rested_at = end + _REST * (end - begin)
             self._checkpoints_total += 1
             # Whoever asked for a version may not have referred to it yet: it stays for another checkpoint.
             with self._keeping:
@@ -185,7 +195,7 @@ class DataDirectory:
         """Make a checkpoint whenever it is worth it, until asked to stop."""
         pause = _SECONDS
         while not stopping.wait(pause):
-            if self._log_bytes() < max(CHECKPOINT_BYTES, self._nbytes):
+            if not self._is_due():
                 continue
             try:
                 self.checkpoint()
@@ -209,6 +219,12 @@ class DataDirectory:
                 self._log.close()
             finally:
                 self._lock.release()
+
+    def _is_due(self) -> bool:
+        if self._log_bytes() >= max(CHECKPOINT_BYTES, self._nbytes):
+            return True
+        records = self._log_records + self._log.appended - self._marked_record
+        return records >= CHECKPOINT_RECORDS and monotonic() >= self._rested_at
 
     def _log_bytes(self) -> int:
         return self._log_nbytes + self._log.nbytes_total - self._marked

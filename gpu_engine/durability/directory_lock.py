@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from gpu_engine.errors import DataDirectoryInUseError
@@ -25,6 +26,8 @@ class DirectoryLock:
         ------
         DataDirectoryInUseError
             If another session has it.
+        OSError
+            If the file system gives no locks, or the file cannot be made.
         """
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
@@ -33,8 +36,12 @@ class DirectoryLock:
             owner = os.pread(self._descriptor, 64, 0).decode(errors="replace").strip()
             os.close(self._descriptor)
             raise DataDirectoryInUseError(str(path.parent), owner or "another process") from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"process {os.getpid()}\n".encode(), 0)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+        with suppress(OSError):  # who has the lock is for people to read; on a full disk they do without
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"process {os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let another session have it."""

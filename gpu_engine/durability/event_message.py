@@ -62,9 +62,8 @@ def _committed(event: Committed) -> Message:
             parts.append(outcome.ended.serialize())
         if outcome.begun is not None:
             entry["begun"] = len(parts)
-            schema = store.arrow_schema
-            columns = [_plain(outcome.begun[name]) for name in schema.names]
-            parts.append(pa.RecordBatch.from_arrays(columns, schema=schema).serialize())
+            columns = [_plain(outcome.begun[name]) for name in store.columns]
+            parts.append(pa.RecordBatch.from_arrays(columns, schema=store.arrow_schema).serialize())
         tables.append(entry)
     head = {"kind": "commit", "epoch": event.epoch, "branch": event.branch, "tables": tables}
     if event.notes:

@@ -73,7 +73,7 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a manifest; it is durable once this returns."""
-    content = json.dumps(asdict(manifest), ensure_ascii=False)
+    content = json.dumps(asdict(manifest))
     wrapped = json.dumps({"format": _FORMAT, "checksum": zlib.crc32(content.encode()), "content": content})
     with (folder / _NAME).open("x", encoding="utf-8") as file:
         file.write(wrapped)

@@ -17,6 +17,7 @@ __all__ = ["ALIGNMENT", "Message", "padding"]
 
 ALIGNMENT = 8
 _LENGTHS = struct.Struct("<II")
+_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,13 @@ class Message:
     def encode(self) -> list[Any]:
         """Return the message as buffers to be written one after the other; together a multiple of 8 bytes."""
         sizes = [part.size for part in self.parts]
-        text = json.dumps([self.head, sizes], separators=(",", ":"), ensure_ascii=False).encode()
-        buffers: list[Any] = [_LENGTHS.pack(len(text), len(sizes)), text, padding(len(text))]
+        # A file name that is not UTF-8 holds lone surrogates; JSON has them as such escapes.
+        text = _json([self.head, sizes]).encode(errors="backslashreplace")
+        buffers: list[Any] = [_LENGTHS.pack(len(text), len(sizes)) + text + padding(len(text))]
         for part in self.parts:
-            buffers += [part, padding(part.size)]
+            buffers.append(part)
+            if part.size % ALIGNMENT:
+                buffers.append(padding(part.size))
         return buffers
 
     @classmethod

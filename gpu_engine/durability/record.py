@@ -41,7 +41,7 @@ class Record:
 
 def frame(sequence: int, acknowledged: int, payload: list[Any]) -> list[Any]:
     """Return the buffers of a record, header first, to be written one after the other."""
-    length = sum(memoryview(part).nbytes for part in payload)
+    length = sum([len(part) for part in payload])
     fields = _FIELDS.pack(length, sequence, acknowledged)
     checksum = zlib.crc32(fields)
     for part in payload:

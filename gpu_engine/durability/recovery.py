@@ -76,8 +76,10 @@ class _Tail:
         """The segment to go on with; None if none reaches so far."""
         self.end = 0
         """The offset after the last sound record in it."""
+        self.room = 0
+        """Zeros after that, where later records would be."""
         self.cut = 0
-        """Bytes after that."""
+        """Bytes after that which are neither."""
         self.fault: Fault | None = None
 
     def __iter__(self) -> Iterator[Record]:
@@ -103,7 +105,8 @@ class _Tail:
                 last = record.sequence
             self.fault = segment.fault
             if last >= self._after:
-                self.segment, self.end, self.cut = path, segment.end, segment.data.size - segment.end
+                self.segment, self.end, self.room = path, segment.end, segment.room
+                self.cut = segment.data.size - segment.end - segment.room
             if segment.fault is not None and (path is not needed[-1] or not segment.fault.unfinished):
                 lost = len(segment.fault.lost)
                 raise _damaged(path, f"record {segment.fault.sequence} is damaged, {lost} sound ones follow it here")
@@ -154,7 +157,7 @@ def recover(database: Database, layout: Layout) -> Recovery:
         _log.warning("%s ends in %d bytes that were never acknowledged; they are cut off", tail.segment, tail.cut)
     return Recovery(
         report,
-        LogEnd(tail.sequence, database.last_epoch, tail.segment, tail.end),
+        LogEnd(tail.sequence, database.last_epoch, tail.segment, tail.end, tail.room),
         0 if manifest is None else manifest.last_epoch,
         0 if manifest is None else manifest.nbytes,
         read_bytes,

@@ -1,6 +1,7 @@
 """Segments: the files of the log, each a run of records; and what is wrong with one that cannot be read to its end.
 
 Floor 4. A segment is complete before the next one begins, so only the last one may end in the middle of a record.
+Zeros may follow the last record: room for those that did not come.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from gpu_engine.durability.log_file import ROOM_BYTES
 from gpu_engine.durability.record import Record, next_record, record_at
 
 __all__ = [
@@ -62,6 +64,8 @@ class Segment:
         self.data: pa.Buffer = pa.memory_map(str(path)).read_buffer() if path.stat().st_size else pa.py_buffer(b"")
         self.end = 0
         """The offset after the last record read."""
+        self.room = 0
+        """Zeros after the last record."""
         self.fault: Fault | None = None
         """What ended the reading; None at the end of the file."""
 
@@ -78,11 +82,17 @@ class Segment:
         while self.end < self.data.size:
             record = record_at(self.data, self.end)
             if record is None or record.sequence != sequence:
-                self.fault = self._fault(self.end, sequence)
+                self.room = self._zeros()
+                self.fault = None if self.room else self._fault(self.end, sequence)
                 return
             self.end = record.end
             yield record
             sequence += 1
+
+    def _zeros(self) -> int:
+        """Return how many bytes are left, if all are zeros and no more than a session lays; else 0."""
+        left = self.data.size - self.end
+        return left if left <= ROOM_BYTES and self.data.slice(self.end).to_pybytes().count(0) == left else 0
 
     def _fault(self, offset: int, sequence: int) -> Fault:
         lost: list[int] = []

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gpu_engine.database.commit import Version
 from gpu_engine.database.commit_log import Acknowledgement, Committed, Event, at_once
@@ -39,6 +40,8 @@ class LogEnd:
     """The segment to go on with; None to begin one."""
     size: int
     """Sound bytes in that segment."""
+    room: int = 0
+    """Zeros after them, to be written over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ class WriteAheadLog:
         self._failure: LogFailedError | None = None
         self._closed = False
         self._syncs_total = self._nbytes_total = 0
-        self._file = self._begin_segment() if end.segment is None else self._go_on(end.segment, end.size)
+        self._last_start = 0
+        self._file = self._begin_segment() if end.segment is None else self._go_on(end.segment, end.size, end.room)
 
     @property
     def appended(self) -> int:
@@ -119,9 +123,10 @@ class WriteAheadLog:
         if isinstance(event, Committed) and event.commit.changes and event.epoch <= self._epoch:
             # A commit that was written but never became visible: the two can no longer be told apart.
             self._fail(RuntimeError(f"epoch {event.epoch} is in the log already"))
+        message = message_of(event)
         try:
-            payload = message_of(event).encode()
-        except TypeError as error:
+            payload = message.encode()
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidModelError(f"positions and dead letters must be JSON, to be kept: {error}.") from error
         sequence = self._appended + 1
         acknowledged = self._appended if self.durability == "os" else self._acknowledged
@@ -135,6 +140,7 @@ class WriteAheadLog:
         if self.durability == "fsync":
             self._sync(sequence)
             return at_once
+        self._file.start_sync(self._last_start)  # the disk works while the commit is published
         return lambda: self._sync(sequence)
 
     def begin_segment(self) -> int:
@@ -155,19 +161,22 @@ class WriteAheadLog:
 
     # -- how --------------------------------------------------------------------------------------------------------
 
-    def _write(self, buffers: list[object]) -> None:
+    def _write(self, buffers: list[Any]) -> None:
         try:
             if self._file.size >= SEGMENT_BYTES:
                 self._roll()
         except OSError as error:
             raise LogWriteError(str(self._folder), _reason(error)) from error
         before = self._file.size
+        if self.durability != "os":
+            self._file.make_room(sum([len(part) for part in buffers]))
         try:
             self._file.append(buffers)
         except OSError as error:
             if self._file.size != before:  # half of the record could not be taken back
                 self._fail(error)
             raise LogWriteError(str(self._file.path), _reason(error)) from error
+        self._last_start = before
         self._nbytes_total += self._file.size - before
 
     def _sync(self, sequence: int, *, always: bool = False) -> None:
@@ -199,12 +208,12 @@ class WriteAheadLog:
             self._file.close()
             self._file = fresh
 
-    def _go_on(self, path: Path, size: int) -> LogFile:
+    def _go_on(self, path: Path, size: int, room: int) -> LogFile:
         """Open the last segment and cut off its unfinished end; what a restart has found there is durable from now."""
         if size < SEGMENT_HEADER_BYTES:
             path.unlink()
             return self._begin_segment()
-        file = LogFile(path, size)
+        file = LogFile(path, size, room)
         file.sync()
         return file
 

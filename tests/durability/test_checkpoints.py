@@ -221,3 +221,52 @@ def test_the_log_asks_for_a_checkpoint_when_it_is_long(shops: Shops, monkeypatch
     shop = five_epochs(shops)
     eventually(lambda: shop.directory.statistics().checkpoints_total > 0, "a checkpoint")
     assert shop.session.health().status == "ok"
+
+
+class OneLook(threading.Event):
+    """Lets whoever waits for it go on once, and then stop."""
+
+    looks = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.looks += 1
+        return self.looks > 1
+
+
+def test_many_small_records_are_worth_a_checkpoint_now_and_then(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "gpu_engine.durability.data_directory"
+    monkeypatch.setattr(f"{module}._SECONDS", 3600.0)  # nobody looks but this test
+    monkeypatch.setattr(f"{module}.CHECKPOINT_RECORDS", 7)
+    shop = five_epochs(shops)
+    directory = shop.directory
+
+    def made(*seconds: float) -> int:
+        """Look whether a checkpoint is due, with a clock that shows these times, and return how many there are."""
+        times = iter(seconds)
+        with monkeypatch.context() as clock:
+            clock.setattr(f"{module}.monotonic", lambda: next(times))
+            directory.checkpoint_when_due(OneLook())
+        return directory.statistics().checkpoints_total
+
+    assert made(100.0, 100.0, 102.0) == 1  # for two tables and five commits; it takes until 102
+    for number in range(6):
+        shop.sales.append((2, "Rome", number))
+    assert made() == 1
+    shop.sales.append((3, "Oslo", 1))
+    assert made(141.9) == 1  # twenty times two seconds have not passed
+    assert made(142.0, 142.0, 142.5) == 2
+    shop.close()
+    again = shops.open()
+    assert again.directory.recovery.records == 0
+    assert len(again.rows()) == 3
+
+
+def test_a_start_that_has_replayed_many_records_makes_a_checkpoint(
+    shops: Shops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    five_epochs(shops).close()
+    monkeypatch.setattr("gpu_engine.durability.data_directory.CHECKPOINT_RECORDS", 7)
+    again = shops.open()
+    eventually(lambda: again.directory.statistics().checkpoints_total > 0, "a checkpoint")
+    again.close()
+    assert shops.open().directory.recovery.records == 0

@@ -36,26 +36,41 @@ def log_of(shops: Shops) -> Path:
     return max((shops.path / "log").iterdir())
 
 
+def fill_the_disk(shop: Shop) -> list[tuple[int, str, int]]:
+    """Let a shop sell until its log has no room for the next sale, and return what it sold."""
+    sold: list[tuple[int, str, int]] = []
+    with pytest.raises(ge.errors.LogWriteError, match="Make room"):
+        while True:
+            sale = (len(sold), "Paris" * 10_000, len(sold))
+            shop.sales.append(sale)
+            sold.append(sale)
+    return sold
+
+
 def test_a_full_disk_fails_the_transaction_and_leaves_the_epoch(shops: Shops) -> None:
     shop = shops.open()
-    shop.sales.append((1, "Paris", 1))
-    size = log_of(shops).stat().st_size
     # Room for a part of the record: what was written of it has to be taken back.
-    with largest_file(size + 100), pytest.raises(ge.errors.LogWriteError, match="Make room"):
-        shop.sales.append((2, "Rome", 2))
-    assert log_of(shops).stat().st_size == size
-    assert shop.session.epoch == 1
-    assert shop.rows() == [(1, "Paris", 1)]
+    most = log_of(shops).stat().st_size + 1_220_000
+    with largest_file(most):
+        sold = fill_the_disk(shop)
+    assert 20 < len(sold) < 30
+    assert shop.session.epoch == len(sold)
+    assert shop.rows() == sold
     assert shop.session.statistics().rolled_back_total == 1
-    shop.sales.append((3, "Oslo", 3))
+    written = log_of(shops).stat().st_size
+    assert most - 50_000 < written < most
+    shop.sales.append((99, "Oslo", 3))
     assert shop.session.health().status == "ok"
     shop.close()
-    assert shops.open().rows() == [(1, "Paris", 1), (3, "Oslo", 3)]
+    again = shops.open()
+    assert again.directory.recovery.cut_bytes == 0
+    assert again.rows() == [*sold, (99, "Oslo", 3)]
 
 
 def test_a_full_disk_fails_tables_branches_and_pins(shops: Shops) -> None:
     shop = shops.open()
-    shop.sales.append((1, "Paris", 1))
+    with largest_file(log_of(shops).stat().st_size + 1_000_000):
+        fill_the_disk(shop)
     with largest_file(log_of(shops).stat().st_size):
         with pytest.raises(ge.errors.LogWriteError):
             shop.session.create_table("more", {"a": ge.LONG})

@@ -102,6 +102,16 @@ def test_the_ledger_has_size_time_and_digest(following: Following) -> None:
     }
 
 
+def test_a_name_that_is_not_utf_8_is_a_name(following: Following) -> None:
+    write(Path(os.fsdecode(os.fsencode(following.folder) + b"/caf\xe9.csv")), (4, 40))
+    following.holds(*ALL, (4, 40))
+    if following.durable:
+        following.session.checkpoint()
+        following.again()
+    following.holds(*ALL, (4, 40))
+    assert following.failures() == []
+
+
 def test_a_renamed_file_is_known(following: Following) -> None:
     (following.folder / "a.csv").rename(following.folder / "c.csv")
     following.holds(*ALL)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -203,12 +204,19 @@ def test_positions_and_dead_letters_come_back(start: Start) -> None:
         session.data_directory.checkpoint()
 
 
-def test_a_position_that_cannot_be_kept_fails_its_transaction(start: Start) -> None:
+def _endless() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    found["itself"] = found
+    return found
+
+
+@pytest.mark.parametrize("position", [object(), _endless(), {(1, 2): 3}], ids=["object", "endless", "key"])
+def test_a_position_that_cannot_be_kept_fails_its_transaction(start: Start, position: Any) -> None:
     session = start()
     table = session.create_table("sales", {"Id": ge.LONG}, keys=["Id"])
     with pytest.raises(ge.errors.InvalidModelError, match="JSON"), session.start_transaction() as transaction:
         table.append((1,))
-        transaction.positions["source"] = object()
+        transaction.positions["source"] = position
     assert (session.epoch, session.positions) == (0, {})
     table.append((2,))
     assert ids(start().tables["sales"]) == [2]

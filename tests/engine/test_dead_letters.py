@@ -36,6 +36,17 @@ def test_good_rows_are_appended_and_bad_ones_set_aside(session: ge.Session, sale
     assert "row 2" in letters[1].reason
 
 
+def test_what_json_cannot_say_is_set_aside_as_text(session: ge.Session, sales: ge.Table) -> None:
+    endless: list[object] = [2, "Rome"]
+    endless.append(endless)
+    rows = [(1, "\ud800", 1.0), {("id", 1): 2}, tuple(endless), (3, object(), 1.0)]
+    sales.append(*rows, (4, "Kiel", 4.0), on_error="dead_letter")
+    assert ids(sales) == [4]
+    raw = [json.loads(letter.raw or b"") for letter in session.dead_letters]
+    assert raw[:2] == [[1, "\ud800", 1.0], "{('id', 1): 2}"]
+    assert len(raw) == len(rows)
+
+
 def test_by_default_nothing_is_set_aside(session: ge.Session, sales: ge.Table) -> None:
     with pytest.raises(ge.errors.TypeMismatchError):
         sales.append((1, "Paris", 1.0), (2, "Rome", "much"))

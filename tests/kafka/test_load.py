@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -180,6 +181,53 @@ def test_a_batch_has_at_most_its_size(broker: Broker, trades: ge.Table) -> None:
     load = trades.load_kafka(**broker.load(topic, batch_size=7, batch_duration=50))
     assert load.wait(60)
     assert load.statistics().batches_total == 98 // 7 and len(trades) == 98
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    sleep = staticmethod(time.sleep)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr("loaders.kafka.time", found)
+    return found
+
+
+def test_a_batch_is_given_when_its_time_is_over(
+    broker: Broker, trades: ge.Table, clock: Clock, eventually: Eventually
+) -> None:
+    topic = broker.topic()
+    load = trades.load_kafka(**broker.load(topic, batch_duration=2))
+    for number in range(3):
+        broker.send(topic, [trade(number)])
+        eventually(lambda count=number + 1: load.statistics().waiting == count)
+        clock.now += 0.9  # two seconds count from the first message: 1.8 have passed when the third comes
+        if number < 2:
+            assert (len(trades), load.statistics().batches_total) == (0, 0)
+    eventually(lambda: len(trades) == 3)
+    assert load.statistics().batches_total == 1
+
+
+def test_a_batch_is_given_when_it_is_large(
+    broker: Broker, trades: ge.Table, clock: Clock, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loaders.kafka.BATCH_BYTES", 5000)
+    topic = broker.topic()
+    load = trades.load_kafka(**broker.load(topic, batch_duration=2))
+    broker.send(topic, [trade(0, desk="A" * 3000)])
+    eventually(lambda: load.statistics().waiting == 1)
+    assert len(trades) == 0
+    broker.send(topic, [trade(1, desk="A" * 3000)])
+    eventually(lambda: len(trades) == 2)
+    assert load.statistics().batches_total == 1
 
 
 def test_start_latest_takes_only_what_comes_later(broker: Broker, trades: ge.Table, eventually: Eventually) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -105,6 +107,28 @@ def test_what_a_mandatory_join_refuses_goes_alone(broker: Broker, session: ge.Se
     products.append(("P9", "red"))
     assert session.dead_letters.replay().replayed == (letter.id,)
     assert len(sales) == 10
+
+
+def test_a_deserializer_that_cannot_say_yet_is_asked_again(
+    broker: Broker, session: ge.Session, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    table = session.create_table("numbers", types={"n": ge.LONG})
+    available = threading.Event()
+
+    def ask(record: ge.kafka.Record) -> Any:
+        if record.offset == 2 and not available.is_set():
+            raise ge.kafka.UnavailableError("the price service is down")
+        return record.json()
+
+    topic = broker.topic()
+    broker.send(topic, [{"n": 0}, {"n": "zero"}, {"n": 2}, {"n": 3}])
+    load = table.load_kafka(**broker.load(topic, deserializer=ask))
+    eventually(lambda: load.error is not None)
+    assert "the price service is down" in str(load.error)
+    available.set()
+    assert load.wait(60)
+    assert sorted(table.to_arrow()["n"].to_pylist()) == [0, 2, 3]
+    assert [letter.position["offset"] for letter in session.dead_letters] == [1]
 
 
 @pytest.mark.parametrize("returned", ["text", 5, [1], [{"n": 1}, None]])

@@ -7,7 +7,7 @@ import decimal
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -37,6 +37,7 @@ SCHEMA = json.dumps(
         ],
     }
 )
+HANG_UP = 0
 KEY_SCHEMA = json.dumps({"type": "record", "name": "Key", "fields": [{"name": "id", "type": "long"}]})
 
 
@@ -46,6 +47,8 @@ class RegistryDouble(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.schemas: list[dict[str, Any]] = []
+        self.refuses_with: int | None = None
+        """Status of all answers, or HANG_UP; None while it works."""
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -62,6 +65,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"id": number, "version": 1, "guid": str(uuid.UUID(int=number)), **kept})
 
     def do_GET(self) -> None:
+        if self.server.refuses_with == HANG_UP:
+            self.close_connection = True
+            return
+        if self.server.refuses_with is not None:
+            self._answer({"error_code": 50001, "message": "not now"}, self.server.refuses_with)
+            return
         parts = self.path.partition("?")[0].split("/")
         if parts[1:3] == ["schemas", "ids"] and int(parts[3]) <= len(self.server.schemas):
             self._answer(self.server.schemas[int(parts[3]) - 1])
@@ -110,6 +119,35 @@ def test_avro_records_become_rows_and_avro_keys_end_them(
     assert found == [trades[0], trades[1], trades[3]]
     [letter] = session.dead_letters
     assert letter.raw == b"not avro"
+
+
+@pytest.mark.parametrize("status", [503, 401, HANG_UP], ids=["error", "no access", "no answer"])
+def test_messages_wait_for_a_registry_that_does_not_answer(
+    broker: Broker,
+    session: ge.Session,
+    registry: RegistryDouble,
+    eventually: Callable[[Callable[[], object]], None],
+    status: int,
+) -> None:
+    table = session.create_table("trades", types={"id": ge.LONG})  # without a key: what counts twice shows
+    topic = broker.topic()
+    schema = json.dumps({"type": "record", "name": "Trade", "fields": [{"name": "id", "type": "long"}]})
+    write = AvroSerializer(SchemaRegistryClient({"url": registry.url}), schema)
+    context = SerializationContext(topic, MessageField.VALUE)
+    messages = [write({"id": n}, context) for n in range(5)]
+    broker.send(topic, [*messages[:2], b"not avro", *messages[2:]])
+    registry.refuses_with = status
+    read = ge.kafka.avro(registry.url, settings={"max.retries": 0})
+    load = table.load_kafka(**broker.load(topic, deserializer=read))
+    eventually(lambda: load.error is not None)
+    assert isinstance(load.error, ge.errors.KafkaError) and "does not answer" in str(load.error)
+    assert load.state == "running" and session.health().status == "degraded"
+    assert (len(table), len(session.dead_letters), session.positions) == (0, 0, {})
+    registry.refuses_with = None
+    assert load.wait(60)
+    assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(5))
+    assert [letter.raw for letter in session.dead_letters] == [b"not avro"]
+    assert load.error is None and session.health().status == "ok"
 
 
 def test_protobuf_messages_become_rows(broker: Broker, session: ge.Session, registry: RegistryDouble) -> None:
