@@ -1,0 +1,1 @@
+"""Small pieces, one by one, with pytest-benchmark."""
