@@ -20,8 +20,8 @@ SMALL = 512
 """Up to so many rows a plain argsort costs less than finding out what else would do (1 us at 100 rows)."""
 
 RADIX_VALUES = 2**16
-"""A stable argsort of uint16 is a radix sort: 16 ns per element, on any processor. Vector instructions sort int64 as
-fast on some and take three times as long on others."""
+"""A stable argsort of uint16 is a radix sort: 10 to 16 ns per element on any processor, and two of them order 32 bits.
+Vector instructions sort int64 as fast as that on some processors, and take three times as long on others."""
 
 SPREAD = 4
 """A range is compact if it is at most so many times as long as the array."""
@@ -34,9 +34,13 @@ def order_within(values: Int64s, low: int, high: int) -> Int64s:
     """
     if len(values) <= SMALL:
         return values.argsort(kind="stable")
+    if high - low >= RADIX_VALUES**2:
+        return _sorted_with_rows(values, low, high)[1]
+    offsets = values - low if low else values
+    order = offsets.astype(np.uint16).argsort(kind="stable")  # by the lower 16 bits
     if high - low < RADIX_VALUES:
-        return (values - low).astype(np.uint16).argsort(kind="stable")
-    return _sorted_with_rows(values, low, high)[1]
+        return order
+    return order[(offsets >> 16).astype(np.uint16)[order].argsort(kind="stable")]
 
 
 def distinct(values: Int64s) -> tuple[Int64s, Int64s]:

@@ -131,6 +131,7 @@ class AggregateProvider:
         parts: list[tuple[Addressing, Array, Array]] = []
         table = scan(view, self.levels, self._layout, self.condition, lambda *part: parts.append(part))
         by_cell = RowsByCell(self.backend)
+        by_cell.reserve(sum(len(rows) for _, _, rows in parts))
         for addressing, places, rows in parts:
             if addressing != table.addressing:
                 places = table.addressing.encode(addressing.decode(places))
