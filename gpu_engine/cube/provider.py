@@ -8,17 +8,20 @@ from its own rows. Readers at any epoch that the history still covers need no lo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.backend.shortage import named_shortage
 from gpu_engine.cube.addressing import Addressing, addressing_for
 from gpu_engine.cube.aggregate import ROWS, Primitive
-from gpu_engine.cube.cells import CellSet, CellTable, place_rows
+from gpu_engine.cube.cells import CellSet, CellTable
+from gpu_engine.cube.contenders import Contenders, Ranking
 from gpu_engine.cube.contribution import Contribution, MovedRows
 from gpu_engine.cube.history import CellsMoved, History, merge_moves
-from gpu_engine.cube.numbers import Layout, Numbers
+from gpu_engine.cube.movement import Movement, move_cells
+from gpu_engine.cube.numbers import Layout
+from gpu_engine.cube.rereading import Rereading
 from gpu_engine.cube.rows_by_cell import RowsByCell
 from gpu_engine.cube.scan import level_sizes, scan
 from gpu_engine.database.branch import MASTER
@@ -83,6 +86,7 @@ class AggregateProvider:
         self._cells = CellTable(self.backend, addressing_for(self.backend, level_sizes(self.levels)), self._layout)
         self._history = History(0, HISTORY_BYTES)
         self._by_cell: RowsByCell | None = None
+        self._contenders = Contenders(self.backend, self._extremes)
         self._backlog: deque[tuple[Commit, Moves]] | None = deque()
         """Commits that came while the cells were computed; None once they are applied."""
         self.live_queries = 0
@@ -180,6 +184,7 @@ class AggregateProvider:
         """Go by new row numbers; see `Follower`."""
         if store is self._root and self._by_cell is not None:
             self._by_cell = self._by_cell.renumbered(new_of)
+            self._contenders.renumber(new_of)
 
     def _prepare(self, commit: Commit, moves: Moves) -> Callable[[], None]:
         rows = MovedRows(commit, moves, self._root, self._joins, self.levels, self.condition)
@@ -195,17 +200,22 @@ class AggregateProvider:
         if not len(places):
             return lambda: None
         table.cover()
-        before, after, lost = self._moved(contribution, table)
-        for primitives, cells in lost.items():
+        moved = move_cells(contribution, table, self._extremes)
+        ranked = None
+        for primitives, cells in moved.again.items():
             if by_cell is None:
                 by_cell = self._index_rows(commit.before, table)
-            self._read_again(commit, table, by_cell, contribution, primitives, after, cells)
-        record = CellsMoved(commit.epoch, table, places, before, after)
+            ranked = self._read_again(commit, table, by_cell, contribution, primitives, moved, cells) or ranked
+        record = CellsMoved(commit.epoch, table, places, moved.before, moved.after)
         entries = None
         if by_cell is not None:
             entries = contribution.entries()
             by_cell.reserve(len(entries[0]))
-        return lambda: self._publish(record, by_cell, entries)
+        contenders = self._contenders_of(table)
+        if ranked is not None:
+            contenders.reserve(table.size, len(ranked[0]))
+        forgotten = places if self._sees_change(commit) else None
+        return lambda: self._publish(record, by_cell, entries, contenders, moved.entering, forgotten, ranked)
 
     def _rows_by_cell(self, version: Version) -> RowsByCell | None:
         """Return the rows of each cell, if they are kept at all, without the stale entries once those are many."""
@@ -213,45 +223,6 @@ class AggregateProvider:
         if by_cell is not None and len(by_cell) > 2 * rows.alive_count + _STALE_ENTRIES:
             by_cell = self._by_cell = by_cell.compacted(rows.alive_rows())
         return by_cell
-
-    def _moved(
-        self, contribution: Contribution, table: CellTable
-    ) -> tuple[Numbers, Numbers, dict[tuple[Primitive, ...], Array]]:
-        """Return the numbers of the touched cells before and after the commit, and which must be read again where.
-
-        An extreme must if the rows that left may have held it; a sum if it is not finite: what made it so may be gone.
-        """
-        xp, floats = self.backend.xp, self._layout.linear_floats
-        added = contribution.sums(floats, self._layout.linear_integers)
-        before, after = table.numbers.summed(self.backend, contribution.places, added)
-        sums = after.floats[:, : len(floats)]
-        emptied = after.integers == 0
-        # One wait for the device tells whether anything needs a second look.
-        unusual = self.backend.scalar(emptied.any() | ~xp.isfinite(sums.sum()))
-        broken = ~xp.isfinite(sums).all(axis=1) if unusual and floats else None
-        lost = None
-        for primitive in self._extremes:
-            entering, leaving = contribution.entering(primitive), contribution.leaving(primitive)
-            held = before[primitive]
-            after[primitive][:] = primitive.combine(self.backend, held, entering)
-            gone = ~_beyond(primitive, held, leaving) & ~_reaches(primitive, entering, held)
-            lost = gone if lost is None else lost | gone
-        if unusual:
-            self._clear_empty(after, emptied)
-        again = {}
-        for primitives, marks in ((self._extremes, lost), (floats, broken)):
-            cells = (marks & (after.rows > 0)).nonzero()[0] if marks is not None else ()
-            if len(cells):
-                again[primitives] = cells
-        return before, after, again
-
-    def _clear_empty(self, after: Numbers, emptied: Array) -> None:
-        """Let cells without values, where their count is `emptied`, hold exactly what they held before they had any."""
-        for counted in [one for one in self._layout.integers if one.function == "count"]:
-            without = emptied[:, self._layout.column(counted)]
-            for primitive in self._layout.primitives:
-                if primitive.identity == counted.identity and primitive != counted:
-                    after[primitive][without] = primitive.empty
 
     def _index_rows(self, version: Version, table: CellTable) -> RowsByCell:
         """Return the rows of each cell of `table`, for a provider that so far needed none (no extremes, all finite)."""
@@ -265,41 +236,56 @@ class AggregateProvider:
         by_cell: RowsByCell,
         contribution: Contribution,
         primitives: Sequence[Primitive],
-        after: Numbers,
+        moved: Movement,
         cells: Array,
-    ) -> None:
-        """Set primitives of (k,) touched cells in `after` from all rows that lie in them after the commit.
+    ) -> tuple[Array, Ranking] | None:
+        """Set primitives of (k,) touched cells to what the rows make that lie in them after the commit.
 
-        Rows that the commit does not move are read as they were before it, the others as they are after it.
+        Extremes whose next in line is known need no rows. Of the others, return places and contenders.
         """
+        backend, after = self.backend, moved.after
+        reading = Rereading(self._root, self.levels, self.condition, commit, contribution)
+        extremes, contenders = primitives == self._extremes, self._contenders_of(table)
+        if extremes and len(contenders) and not self._sees_change(commit):
+            best, known = contenders.next_in_line(contribution.places[cells], reading.remain)
+            settled, cells = cells[known], cells[~known]
+            for one in primitives:
+                after[one][settled] = one.combine(backend, best[one][known], moved.entering[one][settled])
+        if not len(cells):
+            return None
         self._cells_reread += len(cells)
         wanted = contribution.places[cells]
-        before, moves = commit.before.table(self._root), contribution.moves
-        gone = self.backend.xp.zeros(before.row_count, dtype="bool")
-        gone[moves.old] = True
-        rows = by_cell.find(wanted, table.size)
-        rows = rows[before.alive(rows) & ~gone[rows]]
-        entering = contribution.rows_entering(wanted)
-        still = self._aggregates(FlatView(commit.before, self._root), rows, table, wanted, primitives)
-        fresh = self._aggregates(FlatView(commit.after, self._root), entering, table, wanted, primitives)
-        for primitive, old, new in zip(primitives, still, fresh, strict=True):
-            after[primitive][cells] = primitive.combine(self.backend, old, new)
+        still, fresh = reading.rows_of(wanted, table, by_cell)
+        came = {one: fresh.merged(one) for one in primitives}
+        for one in primitives:
+            after[one][cells] = one.combine(backend, still.merged(one), came[one])
+        if not extremes:
+            return None
+        values = {one: one.values(still.rows) for one in primitives}
+        chosen, ranking = contenders.rank(still.numbers, still.group_of, values, len(wanted))
+        return wanted[chosen], {
+            one: (rows, best, one.combine(backend, bound, came[one][chosen]))
+            for one, (rows, best, bound) in ranking.items()
+        }
 
-    def _aggregates(
-        self, view: FlatView, numbers: Array, table: CellTable, wanted: Array, primitives: Sequence[Primitive]
-    ) -> list[Array]:
-        """Return (k,) aggregates of (k,) ascending places over those of (n,) rows that lie in them."""
-        rows = view.rows(numbers)
-        places = place_rows(table.addressing, rows, self.levels)
-        group_of = self.backend.xp.minimum(self.backend.xp.searchsorted(wanted, places), len(wanted) - 1)
-        here = wanted[group_of] == places
-        if self.condition is not None:
-            here &= self.condition.mask(rows)
-        kept = self.backend.xp.flatnonzero(here)
-        rows, group_of = view.rows(numbers[kept]), group_of[kept]
-        return [one.merge(self.backend, one.values(rows), group_of, len(wanted)) for one in primitives]
+    def _contenders_of(self, table: CellTable) -> Contenders:
+        """Return the contenders by the places of a table; none yet if the cells have just moved to other places."""
+        return self._contenders if table is self._cells else Contenders(self.backend, self._extremes)
 
-    def _publish(self, record: CellsMoved, by_cell: RowsByCell | None, entries: tuple[Array, Array] | None) -> None:
+    def _sees_change(self, commit: Commit) -> bool:
+        """Return whether rows that stay may have other values, or lie in other cells, than before."""
+        return any(join.target in commit.changes for join in self._joins)
+
+    def _publish(
+        self,
+        record: CellsMoved,
+        by_cell: RowsByCell | None,
+        entries: tuple[Array, Array] | None,
+        contenders: Contenders,
+        entering: Mapping[Primitive, Array],
+        forgotten: Array | None,
+        ranked: tuple[Array, Ranking] | None,
+    ) -> None:
         """Make the change; takes no memory of the device, so it cannot fail for want of it."""
         self._history.add(record)
         record.table.numbers.put(self.backend, record.places, record.after)
@@ -308,6 +294,14 @@ class AggregateProvider:
         if by_cell is not None and entries is not None:
             by_cell.add(*entries)
             self._by_cell = by_cell
+        self._contenders = contenders
+        if len(contenders):
+            if forgotten is None:
+                contenders.enter(record.places, entering)
+            else:
+                contenders.forget(forgotten)
+        if ranked is not None:
+            contenders.take(*ranked)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -346,6 +340,7 @@ class AggregateProvider:
         """Return figures for operators and tests."""
         rows = self._cells.numbers.rows
         nbytes = self._cells.nbytes + self._history.nbytes + (self._by_cell.nbytes if self._by_cell else 0)
+        nbytes += self._contenders.nbytes
         return ProviderStatistics(
             self.name,
             tuple(level.path for level in self.levels),
@@ -379,13 +374,3 @@ def _joins_read(
     if condition is not None:
         read |= condition.references()
     return frozenset(join for reference in read for join in reference.joins)
-
-
-def _beyond(primitive: Primitive, extreme: Array, values: Array) -> Array:
-    """Return where `extreme` is strictly beyond `values`, so that losing them does not touch it."""
-    return values < extreme if primitive.function == "max" else values > extreme
-
-
-def _reaches(primitive: Primitive, values: Array, extreme: Array) -> Array:
-    """Return where `values` reach `extreme`, so that it stays or is passed."""
-    return values >= extreme if primitive.function == "max" else values <= extreme

@@ -33,6 +33,10 @@ CIRCUMSTANCES: dict[str, dict[str, int]] = {
         "gpu_engine.storage.growable._SMALLEST": 1,
         "gpu_engine.cube.provider._STALE_ENTRIES": 0,
     },
+    "few contenders for extremes": {
+        "gpu_engine.cube.contenders.KEPT": 2,
+        "gpu_engine.cube.contenders.WORTH_ROWS": 1,
+    },
     "short histories": {"gpu_engine.cube.provider.HISTORY_BYTES": 1500, "gpu_engine.cube.live.MERGE_AFTER": 3},
 }
 

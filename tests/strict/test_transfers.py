@@ -158,7 +158,7 @@ def test_a_stream_brings_down_the_fields_of_the_rows_that_changed(market: Open, 
 IN_COMMITS = {
     "up": {"storage/column.py", "storage/dictionary.py", "expression/value_comparison.py"},
     "down": {"database/draft.py"},
-    "scalar": {"storage/dictionary.py", "expression/join.py", "cube/provider.py", "cube/scan.py", "database/draft.py"},
+    "scalar": {"storage/dictionary.py", "expression/join.py", "cube/movement.py", "cube/scan.py", "database/draft.py"},
 }
 """Files of the engine that let data cross, or wait for a value, while providers are opened and commits are made."""
 IN_READS = {
