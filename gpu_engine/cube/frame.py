@@ -69,13 +69,14 @@ def _named(answer: Answer, place: int) -> tuple[Any, pd.Index]:
     import pandas as pd
 
     level, backend, xp = answer.query.levels[place], answer.backend, answer.backend.xp
-    ranks = level.ranks()
-    places = ranks.take(answer.codes[place] + 1)
+    ranks, codes = level.ranks(), answer.codes[place]
+    places = ranks.take(codes + 1)
     if len(ranks) <= max(_MANY, 4 * len(places)):
         labels = _all_labels(level, ranks, backend)
     else:
         groups = backend.group(places)
-        labels, places = _labels(level, groups.keys, ranks, backend), groups.group_of
+        members = backend.group_max(codes.astype("int64"), groups.group_of, len(groups.keys), -1)
+        labels, places = _labels(level, members, backend), groups.group_of
     if answer.depth is not None:
         places = xp.where(answer.depth > place, places, len(labels))
         labels = pd.Index([*labels, TOTAL], dtype=None if level.type.coded else object)
@@ -86,16 +87,15 @@ def _all_labels(level: Level, ranks: Array, backend: ArrayBackend) -> pd.Index:
     """Return the labels of all members, in their order and N/A last; made anew when the level has changed."""
     known = level.labels
     if known is None or known[0] is not ranks:
-        labels = _labels(level, backend.xp.arange(len(ranks)), ranks, backend)
+        labels = _labels(level, backend.xp.argsort(ranks) - 1, backend)  # the place of N/A, code -1, is the first
         known = level.labels = (ranks, labels)
     return known[1]
 
 
-def _labels(level: Level, wanted: Array, ranks: Array, backend: ArrayBackend) -> pd.Index:
-    """Return the labels of (k,) ascending ranks; the last rank is that of N/A."""
+def _labels(level: Level, codes: Array, backend: ArrayBackend) -> pd.Index:
+    """Return the labels of (k,) codes in the order of their level: N/A, code -1, can only be the last."""
     import pandas as pd
 
-    codes = backend.xp.argsort(ranks)[wanted] - 1  # the place of N/A is the first
     members = decode(backend, level.reference.column.dictionary, codes)
     if level.type == LOCAL_DATE:
         members = members.cast(pa.timestamp("s"))

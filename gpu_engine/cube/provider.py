@@ -21,7 +21,7 @@ from gpu_engine.cube.contribution import Contribution, MovedRows
 from gpu_engine.cube.history import CellsMoved, History, merge_moves
 from gpu_engine.cube.movement import Movement, move_cells
 from gpu_engine.cube.numbers import Layout
-from gpu_engine.cube.rereading import Rereading
+from gpu_engine.cube.rereading import CellRows, Rereading
 from gpu_engine.cube.rows_by_cell import RowsByCell
 from gpu_engine.cube.scan import level_sizes, scan
 from gpu_engine.database.branch import MASTER
@@ -188,34 +188,43 @@ class AggregateProvider:
 
     def _prepare(self, commit: Commit, moves: Moves) -> Callable[[], None]:
         rows = MovedRows(commit, moves, self._root, self._joins, self.levels, self.condition)
-        table, by_cell = self._cells, self._rows_by_cell(commit.before)
+        table, by_cell, contenders = self._cells, self._rows_by_cell(commit.before), self._contenders
         sizes = level_sizes(self.levels)
         if not table.addressing.fits(sizes):
             addressing = addressing_for(self.backend, sizes)
             if by_cell is not None:
                 by_cell = by_cell.readdressed(table.addressing, addressing)
-            table = table.readdressed(addressing)
+            table, contenders = table.readdressed(addressing), Contenders(self.backend, self._extremes)
         contribution = Contribution(rows, table.addressing)
         places = contribution.places
         if not len(places):
             return lambda: None
         table.cover()
         moved = move_cells(contribution, table, self._extremes)
+        # Rows that stay may then have other values, or lie in other cells, than before.
+        joined_change = any(join.target in commit.changes for join in self._joins)
         ranked = None
         for primitives, cells in moved.again.items():
+            reading = Rereading(self._root, self.levels, self.condition, commit, contribution)
+            if primitives == self._extremes and not joined_change:
+                cells = self._settled_apart(contenders, reading, places, moved, cells)
+            if not len(cells):
+                continue
             if by_cell is None:
                 by_cell = self._index_rows(commit.before, table)
-            ranked = self._read_again(commit, table, by_cell, contribution, primitives, moved, cells) or ranked
+            lying = reading.rows_of(places[cells], table, by_cell)
+            found = self._read_again(contenders, lying, primitives, moved, cells)
+            if found is not None:
+                ranked = places[cells][found[0]], found[1]
         record = CellsMoved(commit.epoch, table, places, moved.before, moved.after)
         entries = None
         if by_cell is not None:
             entries = contribution.entries()
             by_cell.reserve(len(entries[0]))
-        contenders = self._contenders_of(table)
         if ranked is not None:
             contenders.reserve(table.size, len(ranked[0]))
-        forgotten = places if self._sees_change(commit) else None
-        return lambda: self._publish(record, by_cell, entries, contenders, moved.entering, forgotten, ranked)
+        entering = None if joined_change else moved.entering
+        return lambda: self._publish(record, by_cell, entries, contenders, entering, ranked)
 
     def _rows_by_cell(self, version: Version) -> RowsByCell | None:
         """Return the rows of each cell, if they are kept at all, without the stale entries once those are many."""
@@ -229,52 +238,43 @@ class AggregateProvider:
         scanned, by_cell = self._scan_with_rows(FlatView(version, self._root))
         return by_cell.readdressed(scanned.addressing, table.addressing) if self.levels else by_cell
 
+    def _settled_apart(
+        self, contenders: Contenders, reading: Rereading, places: Array, moved: Movement, cells: Array
+    ) -> Array:
+        """Set the extremes of those of (k,) touched cells whose next in line is known; return the other cells."""
+        if not len(contenders):
+            return cells
+        best, known = contenders.next_in_line(places[cells], reading.remain)
+        settled = cells[known]
+        for one in self._extremes:
+            moved.after[one][settled] = one.combine(self.backend, best[one][known], moved.entering[one][settled])
+        return cells[~known]
+
     def _read_again(
         self,
-        commit: Commit,
-        table: CellTable,
-        by_cell: RowsByCell,
-        contribution: Contribution,
+        contenders: Contenders,
+        rows: tuple[CellRows, CellRows],
         primitives: Sequence[Primitive],
         moved: Movement,
         cells: Array,
     ) -> tuple[Array, Ranking] | None:
-        """Set primitives of (k,) touched cells to what the rows make that lie in them after the commit.
+        """Set primitives of (k,) touched cells to what the rows make that remain in them and enter them.
 
-        Extremes whose next in line is known need no rows. Of the others, return places and contenders.
+        Return, for extremes, which of the cells have contenders from now on, and those.
         """
-        backend, after = self.backend, moved.after
-        reading = Rereading(self._root, self.levels, self.condition, commit, contribution)
-        extremes, contenders = primitives == self._extremes, self._contenders_of(table)
-        if extremes and len(contenders) and not self._sees_change(commit):
-            best, known = contenders.next_in_line(contribution.places[cells], reading.remain)
-            settled, cells = cells[known], cells[~known]
-            for one in primitives:
-                after[one][settled] = one.combine(backend, best[one][known], moved.entering[one][settled])
-        if not len(cells):
-            return None
         self._cells_reread += len(cells)
-        wanted = contribution.places[cells]
-        still, fresh = reading.rows_of(wanted, table, by_cell)
+        still, fresh = rows
         came = {one: fresh.merged(one) for one in primitives}
         for one in primitives:
-            after[one][cells] = one.combine(backend, still.merged(one), came[one])
-        if not extremes:
+            moved.after[one][cells] = one.combine(self.backend, still.merged(one), came[one])
+        if primitives != self._extremes:
             return None
         values = {one: one.values(still.rows) for one in primitives}
-        chosen, ranking = contenders.rank(still.numbers, still.group_of, values, len(wanted))
-        return wanted[chosen], {
-            one: (rows, best, one.combine(backend, bound, came[one][chosen]))
-            for one, (rows, best, bound) in ranking.items()
+        chosen, ranking = contenders.rank(still.numbers, still.group_of, values, len(cells))
+        return chosen, {
+            one: (lines, best, one.combine(self.backend, bound, came[one][chosen]))
+            for one, (lines, best, bound) in ranking.items()
         }
-
-    def _contenders_of(self, table: CellTable) -> Contenders:
-        """Return the contenders by the places of a table; none yet if the cells have just moved to other places."""
-        return self._contenders if table is self._cells else Contenders(self.backend, self._extremes)
-
-    def _sees_change(self, commit: Commit) -> bool:
-        """Return whether rows that stay may have other values, or lie in other cells, than before."""
-        return any(join.target in commit.changes for join in self._joins)
 
     def _publish(
         self,
@@ -282,11 +282,13 @@ class AggregateProvider:
         by_cell: RowsByCell | None,
         entries: tuple[Array, Array] | None,
         contenders: Contenders,
-        entering: Mapping[Primitive, Array],
-        forgotten: Array | None,
+        entering: Mapping[Primitive, Array] | None,
         ranked: tuple[Array, Ranking] | None,
     ) -> None:
-        """Make the change; takes no memory of the device, so it cannot fail for want of it."""
+        """Make the change; takes no memory of the device, so it cannot fail for want of it.
+
+        `entering` is the best of what enters each touched cell; None where their contenders may no longer be right.
+        """
         self._history.add(record)
         record.table.numbers.put(self.backend, record.places, record.after)
         self._cells = record.table
@@ -296,10 +298,10 @@ class AggregateProvider:
             self._by_cell = by_cell
         self._contenders = contenders
         if len(contenders):
-            if forgotten is None:
-                contenders.enter(record.places, entering)
+            if entering is None:
+                contenders.forget(record.places)
             else:
-                contenders.forget(forgotten)
+                contenders.enter(record.places, entering)
         if ranked is not None:
             contenders.take(*ranked)
 

@@ -258,3 +258,24 @@ class TestDictionaries:
         expected = {f"g{place}": max(range(place, 140, 37)) for place in range(37)}
         assert folded == expected == cells(cube, "most", levels=["g"])
         assert len(cells(cube, "most", levels=["g", "k"])) == 140
+
+
+def test_a_frame_of_few_cells_of_a_large_level_is_labelled_like_any_other(
+    session: ge.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = {"shop": ge.STRING, "day": ge.LOCAL_DATE, "quantity": ge.LONG}
+    sales = session.create_table("sales", types)
+    sales.append(*((f"shop {i % 100:02}", f"2024-01-{1 + i % 28:02}", i) for i in range(200)), (None, None, 7))
+    cube = session.create_cube(sales)
+    cube.levels["shop"].order = "descending"
+    chosen = (cube.levels["shop"] == "shop 03") | (cube.levels["shop"] == "shop 31") | cube.levels["shop"].isin([None])
+    asked = [
+        lambda levels=levels, totals=totals: cube.query("quantity.SUM", levels=levels, filter=chosen, totals=totals)
+        for levels in (["shop"], ["day"], ["shop", "day"])
+        for totals in (False, True)
+    ]
+    usual = [ask().reset_index() for ask in asked]
+    monkeypatch.setattr("gpu_engine.cube.frame._MANY", 0)
+    for ask, expected in zip(asked, usual, strict=True):
+        assert ask().reset_index().to_csv() == expected.to_csv()
+    assert len(cube.query("quantity.SUM", levels=["shop", "day"], filter=chosen).index.levels[0]) <= 3
