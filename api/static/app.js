@@ -69,7 +69,7 @@ function showPaused(paused) {
   const button = byId("pause");
   button.textContent = paused ? "▶" : "❚❚";
   button.title = button.ariaLabel = paused ? "Resume" : "Pause";
-  status.pause(paused);
+  if (!paused) status.pause(false);
 }
 
 function redrawChart() {
@@ -116,6 +116,7 @@ function subscribe() {
       shown = true;
       announce(delta, cells, shape);
     },
+    paused: () => status.pause(page.paused),
     failed: ({ message }) => notice(message),
   });
 }

@@ -1,4 +1,5 @@
-// One websocket, kept alive: reconnects with backoff and resumes each subscription after the last epoch it got.
+// One websocket, kept alive: reconnects with backoff and resumes each subscription after the last epoch it got, with all
+// that it missed as one change.
 
 const FIRST_RETRY_MS = 300;
 const LAST_RETRY_MS = 10_000;
@@ -16,7 +17,7 @@ export class Connection extends EventTarget {
     this.#connect();
   }
 
-  // handlers: {frame(frame), failed({code, message})}; returns the id to unsubscribe with.
+  // handlers: {frame(frame), paused(), failed({code, message})}; returns the id to unsubscribe with.
   subscribe(cube, query, handlers) {
     const id = `q${this.#next++}`;
     this.#subscriptions.set(id, { cube, query, handlers, epoch: null, run: null, paused: false });
@@ -28,7 +29,7 @@ export class Connection extends EventTarget {
     if (this.#subscriptions.delete(id)) this.#send({ op: "unsubscribe", id });
   }
 
-  // While it is paused nothing comes; afterwards all that it missed, as one change.
+  // From the call of `paused` on nothing comes; once it goes on all that it missed, as one change.
   pause(id, paused) {
     const subscription = this.#subscriptions.get(id);
     if (!subscription) return;
@@ -56,6 +57,7 @@ export class Connection extends EventTarget {
     const subscription = this.#subscriptions.get(message.id);
     if (!subscription) return;
     if (message.type === "subscribed") subscription.run = message.run;
+    if (subscription.paused && ["paused", "subscribed"].includes(message.type)) subscription.handlers.paused();
     if (message.type === "snapshot" || message.type === "change") {
       subscription.epoch = message.epoch;
       subscription.handlers.frame(message);
@@ -68,7 +70,9 @@ export class Connection extends EventTarget {
 
   #request(id) {
     const { cube, query, epoch, run, paused } = this.#subscriptions.get(id);
-    this.#send({ op: "subscribe", id, cube, query, from_epoch: epoch, run: epoch === null ? null : run, paused });
+    const fresh = epoch === null;
+    this.#send({ op: "subscribe", id, cube, query, from_epoch: epoch, run: fresh ? null : run, paused: paused || !fresh });
+    if (!paused && !fresh) this.#send({ op: "resume", id });
   }
 
   #send(message) {
