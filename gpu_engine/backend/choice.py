@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from gpu_engine.backend.array_backend import ArrayBackend
 from gpu_engine.backend.cuda_backend import CudaBackend
 from gpu_engine.backend.cuda_probe import ProbeStep, probe_gpu
+from gpu_engine.backend.heap import keep_freed_memory
 from gpu_engine.backend.numpy_backend import NumpyBackend
 from gpu_engine.errors import BackendUnavailableError, InvalidModelError
 
@@ -80,7 +81,10 @@ def choose_backend(
     for step in steps:
         _log.info("probe for a GPU: %s: %s (%s)", step.name, "ok" if step.ok else "failed", step.detail)
     _log.info("backend %s: %s", report.name, report.reason)
-    return (open_gpu() if on_gpu else NumpyBackend()), report
+    if on_gpu:
+        return open_gpu(), report
+    keep_freed_memory()
+    return NumpyBackend(), report
 
 
 def _known(name: str, where: str) -> str:

@@ -132,32 +132,43 @@ class Contribution:
     def leaving(self, primitive: Primitive) -> Array:
         """Return (k,) the extreme of what leaves each touched cell, or was in it and may have changed."""
         values, _ = self._halves(primitive.values(self._rows))
-        if self._old_held is not None:
-            held = self._backend.xp.flatnonzero(self._old_held)
-            groups = self._backend.xp.searchsorted(self.places, self._old_places[held])
-            return primitive.merge(self._backend, values[held], groups, len(self))
-        return primitive.merge(self._backend, values, self._old_groups(), len(self))
+        rows, groups = self._old_groups()
+        return primitive.merge(self._backend, values[rows], groups, len(self))
 
-    def _old_groups(self) -> Array:
-        """Return (n,) the touched cell of each leaving row, where all rows count: its pair's if it keeps its cell."""
+    def _old_groups(self) -> tuple[Array | slice, Array]:
+        """Return which of the leaving rows counted, and the touched cell of each: its pair's if it keeps its cell."""
+        if self._old_held is not None:
+            held = self._old_held.nonzero()[0]
+            return held, self._backend.xp.searchsorted(self.places, self._old_places[held])
         groups = self._backend.xp.empty(self._split, dtype=self._groups.group_of.dtype)
         entering = len(self.moves.new)
         groups[: self.moves.paired] = self._groups.group_of[: self.moves.paired]
         groups[self._leaving] = self._groups.group_of[entering:]
-        return groups
+        return slice(None), groups
 
     @property
     def moves(self) -> Moves:
         """The rows that leave and enter."""
         return self._moved.moves
 
-    def rows_entering(self, wanted: Array) -> Array:
-        """Return (m,) the rows that enter, or stay in, any of (k,) ascending places."""
-        xp, places = self._backend.xp, self._new_places
-        found = wanted[xp.minimum(xp.searchsorted(wanted, places), len(wanted) - 1)] == places
-        if self._new_held is not None:
-            found &= self._new_held
-        return self.moves.new[xp.flatnonzero(found)]
+    def rows_leaving(self, cells: Array) -> Array:
+        """Return (m,) the rows that leave, or were in, the touched cells at (k,) ascending positions."""
+        rows, groups = self._old_groups()
+        return self._those_of(self.moves.old[rows], groups, cells)[0]
+
+    def rows_entering(self, cells: Array) -> tuple[Array, Array]:
+        """Return (m,) the rows that enter, or stay in, the touched cells at (k,) positions, and which each is in."""
+        rows = self.moves.new[self._entering]
+        return self._those_of(rows, self._groups.group_of[: len(rows)], cells)
+
+    def _those_of(self, rows: Array, groups: Array, cells: Array) -> tuple[Array, Array]:
+        """Return those of (n,) rows of touched cells that are of the (k,) cells meant, and of which of these."""
+        xp = self._backend.xp
+        number = xp.full(len(self), -1, dtype="int64")
+        number[cells] = xp.arange(len(cells))
+        numbers = number[groups]
+        found = (numbers >= 0).nonzero()[0]
+        return rows[found], numbers[found]
 
     def entries(self) -> tuple[Array, Array]:
         """Return the (m,) places and rows of what is in a cell that it was not in before."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.backend.shortage import named_shortage
@@ -132,16 +133,16 @@ class AggregateProvider:
         self._history = History(version.epoch, HISTORY_BYTES)
 
     def _scan_with_rows(self, view: FlatView) -> tuple[CellTable, RowsByCell]:
-        parts: list[tuple[Addressing, Array, Array]] = []
-        table = scan(view, self.levels, self._layout, self.condition, lambda *part: parts.append(part))
-        by_cell = RowsByCell(self.backend)
-        by_cell.reserve(sum(len(rows) for _, _, rows in parts))
-        for addressing, places, rows in parts:
-            if addressing != table.addressing:
-                places = table.addressing.encode(addressing.decode(places))
-            by_cell.add(places, rows)
-        by_cell.prepare(table.size)
-        return table, by_cell
+        parts: list[tuple[int, Addressing, Array, Array]] = []
+
+        def keep(start: int, addressing: Addressing, places: Array, rows: Array) -> None:
+            parts.append((start, addressing, places.astype("int32"), rows.astype("int32")))
+
+        table = scan(view, self.levels, self._layout, self.condition, keep)
+        if any(addressing != table.addressing for _, addressing, _, _ in parts):
+            return table, RowsByCell.scanned(view, self.levels, self.condition, table.addressing)
+        parts.sort(key=lambda part: part[0])  # so that rows are added up in the same order every time
+        return table, RowsByCell.of(self.backend, [(places, rows) for _, _, places, rows in parts], table.size)
 
     def _catch_up(self) -> None:
         """Apply what was committed while the cells were computed; the last of it with the writer held."""
@@ -212,7 +213,7 @@ class AggregateProvider:
                 continue
             if by_cell is None:
                 by_cell = self._index_rows(commit.before, table)
-            lying = reading.rows_of(places[cells], table, by_cell)
+            lying = reading.rows_of(cells, table, by_cell)
             found = self._read_again(contenders, lying, primitives, moved, cells)
             if found is not None:
                 ranked = places[cells][found[0]], found[1]
@@ -228,15 +229,14 @@ class AggregateProvider:
 
     def _rows_by_cell(self, version: Version) -> RowsByCell | None:
         """Return the rows of each cell, if they are kept at all, without the stale entries once those are many."""
-        by_cell, rows = self._by_cell, version.table(self._root)
-        if by_cell is not None and len(by_cell) > 2 * rows.alive_count + _STALE_ENTRIES:
-            by_cell = self._by_cell = by_cell.compacted(rows.alive_rows())
+        by_cell = self._by_cell
+        if by_cell is not None and len(by_cell) > 2 * version.table(self._root).alive_count + _STALE_ENTRIES:
+            by_cell = self._by_cell = self._index_rows(version, self._cells)
         return by_cell
 
     def _index_rows(self, version: Version, table: CellTable) -> RowsByCell:
-        """Return the rows of each cell of `table`, for a provider that so far needed none (no extremes, all finite)."""
-        scanned, by_cell = self._scan_with_rows(FlatView(version, self._root))
-        return by_cell.readdressed(scanned.addressing, table.addressing) if self.levels else by_cell
+        """Return the rows of each cell of `table` at a version."""
+        return RowsByCell.scanned(FlatView(version, self._root), self.levels, self.condition, table.addressing)
 
     def _settled_apart(
         self, contenders: Contenders, reading: Rereading, places: Array, moved: Movement, cells: Array
@@ -244,7 +244,7 @@ class AggregateProvider:
         """Set the extremes of those of (k,) touched cells whose next in line is known; return the other cells."""
         if not len(contenders):
             return cells
-        best, known = contenders.next_in_line(places[cells], reading.remain)
+        best, known = contenders.next_in_line(places[cells], partial(reading.remain, cells=cells))
         settled = cells[known]
         for one in self._extremes:
             moved.after[one][settled] = one.combine(self.backend, best[one][known], moved.entering[one][settled])
@@ -295,6 +295,7 @@ class AggregateProvider:
         self._commits += 1
         if by_cell is not None and entries is not None:
             by_cell.add(*entries)
+            by_cell.settled &= entering is not None
             self._by_cell = by_cell
         self._contenders = contenders
         if len(contenders):

@@ -54,30 +54,38 @@ class Rereading:
         self._root, self._levels, self._condition = root, levels, condition
         self._commit, self._contribution = commit, contribution
         self._before = commit.before.table(root)
-        self._gone = root.backend.xp.zeros(self._before.row_count, dtype="bool")
-        self._gone[contribution.moves.old] = True
 
-    def remain(self, rows: Array) -> Array:
-        """Return (n,) bool: which rows were alive before the commit and are not moved by it."""
-        return self._before.alive(rows) & ~self._gone[rows]
+    def remain(self, rows: Array, cells: Array) -> Array:
+        """Return (n,) bool: which rows of touched cells at (k,) positions were alive before and do not move."""
+        xp = self._root.backend.xp
+        alive = self._before.alive(rows)
+        moving = xp.sort(self._contribution.rows_leaving(cells))
+        if len(moving):
+            alive &= moving[xp.minimum(xp.searchsorted(moving, rows), len(moving) - 1)] != rows
+        return alive
 
-    def rows_of(self, wanted: Array, table: CellTable, by_cell: RowsByCell) -> tuple[CellRows, CellRows]:
-        """Return the rows that remain in cells at (k,) ascending places, and those that enter them."""
-        rows = by_cell.find(wanted, table.size)
-        rows = rows[self.remain(rows)]
-        entering = self._contribution.rows_entering(wanted)
-        return (
-            self._inside(FlatView(self._commit.before, self._root), rows, table.addressing, wanted),
-            self._inside(FlatView(self._commit.after, self._root), entering, table.addressing, wanted),
-        )
+    def rows_of(self, cells: Array, table: CellTable, by_cell: RowsByCell) -> tuple[CellRows, CellRows]:
+        """Return the rows that remain in touched cells at (k,) ascending positions, and those that enter them."""
+        wanted, before = self._contribution.places[cells], FlatView(self._commit.before, self._root)
+        rows, owners = by_cell.find(wanted, table.size)
+        kept = self.remain(rows, cells).nonzero()[0]
+        rows = rows[kept]
+        if by_cell.settled:
+            lying = CellRows(before.rows(rows), rows, owners[kept], len(cells))
+        else:
+            lying = self._inside(before, rows, table.addressing, wanted)
+        entering, owners = self._contribution.rows_entering(cells)
+        after = FlatView(self._commit.after, self._root)
+        return lying, CellRows(after.rows(entering), entering, owners, len(cells))
 
     def _inside(self, view: FlatView, numbers: Array, addressing: Addressing, wanted: Array) -> CellRows:
-        """Return those of (n,) rows that lie in cells at (k,) ascending places, and count."""
+        """Return those of (n,) rows that lie in cells at (k,) ascending places, and count; each once."""
+        numbers = self._root.backend.group(numbers).keys
         xp, rows = self._root.backend.xp, view.rows(numbers)
         places = place_rows(addressing, rows, self._levels)
         group_of = xp.minimum(xp.searchsorted(wanted, places), len(wanted) - 1)
         here = wanted[group_of] == places
         if self._condition is not None:
             here &= self._condition.mask(rows)
-        kept = xp.flatnonzero(here)
+        kept = here.nonzero()[0]
         return CellRows(view.rows(numbers[kept]), numbers[kept], group_of[kept], len(wanted))

@@ -1,82 +1,86 @@
 """Rows by cell: how a provider finds the rows of one cell, to read its extreme again when a removal took it.
 
-Floor 4. Entries (cell, row) are only ever added. A row that has died or moved to another cell stays behind as a stale
-entry; whoever looks entries up checks each row's present cell. When stale entries are many, all are made anew.
+Floor 4. Entries (cell, row) are only ever added; a row that has died stays behind as a stale entry. A row itself never
+changes its cell. Only a change of what it is joined to moves it; then its entry in the old cell is stale too, and from
+then on whoever looks entries up has to check each row's present cell. When stale entries are many, all are made anew.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 from gpu_engine.cube.addressing import Addressing
-from gpu_engine.storage.growable import GrowableArray
+from gpu_engine.cube.cells import place_rows
+from gpu_engine.cube.scan import live_rows
+from gpu_engine.expression.condition import Condition
+from gpu_engine.expression.flat_rows import FlatView
+from gpu_engine.expression.join import Reference
 from gpu_engine.storage.postings import Postings
 
 __all__ = ["RowsByCell"]
 
 
 class RowsByCell:
-    """Append-only entries (cell, row) with an index by cell. One thread at a time."""
+    """Entries (cell, row) with an index by cell. One thread at a time."""
 
-    def __init__(self, backend: ArrayBackend) -> None:
-        self._backend = backend
-        self._cells = GrowableArray(backend, "int32")
-        self._rows = GrowableArray(backend, "int32")
-        self._postings = Postings(backend)
+    def __init__(self, backend: ArrayBackend, postings: Postings, settled: bool = True) -> None:
+        self._backend, self._postings = backend, postings
+        self.settled = settled
+        """Whether each row has one entry, and lies in its cell if it is alive: no row has moved."""
+
+    @staticmethod
+    def of(backend: ArrayBackend, parts: Sequence[tuple[Array, Array]], size: int) -> RowsByCell:
+        """Return the entries of parts, each (n,) cells below `size` and (n,) rows; no row has two."""
+        share = -(-len(parts) // backend.workers) or 1
+        shares = [parts[start : start + share] for start in range(0, len(parts), share)]
+        joined = [tuple(backend.xp.concatenate(column) for column in zip(*one, strict=True)) for one in shares]
+        return RowsByCell(backend, Postings.of(backend, joined, size))
+
+    @staticmethod
+    def scanned(
+        view: FlatView, levels: Sequence[Reference], condition: Condition | None, addressing: Addressing
+    ) -> RowsByCell:
+        """Return an entry for each row alive in the view that satisfies the condition."""
+        backend, row_count = view.root.backend, view.snapshot.table(view.root).row_count
+        parts = []
+        for start in range(0, row_count, backend.chunk_rows):
+            stop = min(start + backend.chunk_rows, row_count)
+            rows, numbers = live_rows(view, start, stop, condition)
+            places = place_rows(addressing, rows, levels).astype("int32")
+            parts.append((places, backend.xp.arange(start, stop, dtype="int32") if numbers is None else numbers))
+        return RowsByCell.of(backend, parts, max(addressing.size, 1))
 
     def __len__(self) -> int:
-        return self._cells.length
+        return len(self._postings)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the entries and their index."""
-        return self._cells.nbytes + self._rows.nbytes + self._postings.nbytes
-
-    def add(self, cells: Array, rows: Array) -> None:
-        """Take in that (n,) rows lie in (n,) cells."""
-        self._cells.write(self._cells.length, cells)
-        self._rows.write(self._rows.length, rows)
+        return self._postings.nbytes
 
     def reserve(self, count: int) -> None:
         """Make room for so many entries more, so that `add` cannot fail."""
-        capacity = self._cells.length + count
-        if capacity > len(self._cells.buffer):
-            self._cells.reserve(capacity)
-        if capacity > len(self._rows.buffer):
-            self._rows.reserve(capacity)
+        self._postings.reserve(count)
 
-    def find(self, cells: Array, size: int) -> Array:
-        """Return the distinct rows, stale ones included, of (k,) distinct ascending cells below `size`."""
-        _, entries = self._postings.find(self._cells.array, cells, size)
-        rows = self._backend.xp.sort(self._rows.buffer[entries])
-        first = self._backend.xp.ones(len(rows), dtype="bool")
-        first[1:] = rows[1:] != rows[:-1]
-        return rows[first].astype("int64")
+    def add(self, cells: Array, rows: Array) -> None:
+        """Take in that (n,) rows lie in (n,) cells."""
+        self._postings.add(cells, rows)
 
-    def prepare(self, size: int) -> None:
-        """Sort what has been added, so that the next look-up need not."""
-        self._postings.prepare(self._cells.array, size)
+    def find(self, cells: Array, size: int) -> tuple[Array, Array]:
+        """Return rows, dead ones included, and in which of (k,) distinct ascending cells below `size` each is entered.
 
-    def compacted(self, alive: Array) -> RowsByCell:
-        """Return the newest entry of each of (n,) rows alive, and nothing else."""
-        xp, rows = self._backend.xp, self._rows.array
-        entries = xp.arange(len(rows))
-        newest = self._backend.group_max(entries, rows.astype("int64"), int(self._backend.scalar(rows.max())) + 1, -1)
-        kept = newest[alive[alive < len(newest)]]
-        kept = kept[kept >= 0]
-        other = RowsByCell(self._backend)
-        other.add(self._cells.array[kept], rows[kept])
-        return other
+        Unless `settled`, that is where it may lie, and it may be entered twice.
+        """
+        owners, rows = self._postings.find(cells, size)
+        return rows, owners
 
     def renumbered(self, new_of: Array) -> RowsByCell:
         """Return the entries with new row numbers; `new_of` gives that of each old row, -1 where it is gone."""
-        rows = new_of[self._rows.array]
-        kept = self._backend.xp.flatnonzero(rows >= 0)
-        other = RowsByCell(self._backend)
-        other.add(self._cells.array[kept], rows[kept])
-        return other
+        return RowsByCell(self._backend, self._postings.renumbered(new_of), self.settled)
 
     def readdressed(self, old: Addressing, new: Addressing) -> RowsByCell:
         """Return the same entries with the cells' new places."""
-        other = RowsByCell(self._backend)
-        other.add(new.encode(old.decode(self._cells.array.astype("int64"))), self._rows.array)
-        return other
+        cells, rows = self._postings.pairs()
+        places = new.encode(old.decode(cells.astype("int64")))
+        return RowsByCell(self._backend, Postings.of(self._backend, [(places, rows)], new.size), self.settled)

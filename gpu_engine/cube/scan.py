@@ -19,9 +19,9 @@ from gpu_engine.expression.condition import Condition
 from gpu_engine.expression.flat_rows import FlatRows, FlatView
 from gpu_engine.expression.join import Reference
 
-__all__ = ["add_rows", "level_sizes", "scan"]
+__all__ = ["add_rows", "level_sizes", "live_rows", "scan"]
 
-OnPlaces = Callable[[Addressing, Array, Array], None]
+OnPlaces = Callable[[int, Addressing, Array, Array], None]
 
 
 def scan(
@@ -36,8 +36,8 @@ def scan(
     Parameters
     ----------
     on_places : callable
-        Gets, chunk by chunk, the addressing, the (n,) places and the (n,) rows that were counted there. Several
-        threads may call it.
+        Gets, chunk by chunk, where the chunk starts, the addressing, the (n,) places and the (n,) rows that were
+        counted there. Several threads may call it.
     """
     backend, row_count = view.root.backend, view.snapshot.table(view.root).row_count
     workers = max(1, min(backend.workers, row_count // backend.chunk_rows))
@@ -70,10 +70,10 @@ def _scan(
     while start < end:
         stop = min(end, start + max(backend.chunk_rows, table.size if levels else 0))
         with backend.ignore_float_errors():
-            rows, numbers = _chunk(view, start, stop, condition)
+            rows, numbers = live_rows(view, start, stop, condition)
             table, places = add_rows(table, rows, levels)
         if on_places is not None:
-            on_places(table.addressing, places, backend.xp.arange(start, stop) if numbers is None else numbers)
+            on_places(start, table.addressing, places, backend.xp.arange(start, stop) if numbers is None else numbers)
         start = stop
     return table
 
@@ -92,8 +92,8 @@ def _merged(table: CellTable, other: CellTable, levels: Sequence[Reference]) -> 
     return table
 
 
-def _chunk(view: FlatView, start: int, stop: int, condition: Condition | None) -> tuple[FlatRows, Array | None]:
-    """Return the rows of a chunk that are alive and meant, and their numbers; None if they are all of them."""
+def live_rows(view: FlatView, start: int, stop: int, condition: Condition | None) -> tuple[FlatRows, Array | None]:
+    """Return those of rows `start` to `stop` that are alive and meant, and their numbers; None if all are."""
     backend = view.root.backend
     numbers = None
     alive = view.snapshot.table(view.root).alive(slice(start, stop))

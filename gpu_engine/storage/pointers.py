@@ -19,6 +19,8 @@ class Pointers:
         self._backend = backend
         self._entities = GrowableArray(backend, "int32")
         self._postings = Postings(backend)
+        self._indexed = 0
+        """Rows that the index knows. It is told of the others when it is asked."""
 
     @property
     def nbytes(self) -> int:
@@ -34,9 +36,17 @@ class Pointers:
         return self._entities.buffer[rows]
 
     def rows_pointing_to(self, entities: Array, size: int, row_count: int) -> Array:
-        """Return the rows below `row_count`, dead ones included, that point to (k,) distinct entities below `size`."""
+        """Return the rows dead ones included, that point to (k,) distinct entities below `size`.
+
+        `row_count` is the number of rows that are published: where they point to no longer changes.
+        """
+        if self._indexed < row_count:
+            fresh = self._entities.buffer[self._indexed : row_count]
+            pointing = self._backend.xp.flatnonzero(fresh >= 0)
+            self._postings.add(fresh[pointing], pointing + self._indexed)
+            self._indexed = row_count
         wanted = self._backend.xp.sort(entities.astype("int64"))
-        _, rows = self._postings.find(self._entities.buffer[:row_count], wanted, size)
+        _, rows = self._postings.find(wanted, size)
         return rows
 
     def scan_rows_pointing_to(self, entities: Array, size: int, row_count: int) -> Array:

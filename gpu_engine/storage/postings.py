@@ -1,42 +1,112 @@
-"""Postings: for each code, the entries that carry it (an inverted index over an append-only array of codes).
+"""Postings: for each code, the entries that carry it (an inverted index that is only ever added to).
 
-Floor 2. Entries are sorted by code; those appended since form a tail that is searched as it is, until it has grown
-enough to be sorted and merged in. So a look-up costs what it finds plus the tail, and keeping the index costs next to
-nothing.
+Floor 2. Entries are kept in runs, each sorted by code, and behind them a tail in order of arrival that is searched as
+it is. A tail that has grown long is sorted and becomes a run; when there are many runs of a size they are sorted into
+one of the next size. So adding costs next to nothing, an entry is sorted once for each size that it passes through,
+and a look-up costs what it finds plus a step for each run.
+Source: O'Neil et al., The log-structured merge-tree, 1996 (here with tiers), https://doi.org/10.1007/s002360050048
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
 from gpu_engine.backend.array_backend import Array, ArrayBackend
+from gpu_engine.storage.growable import GrowableArray
 
 __all__ = ["Postings"]
 
 _TAIL = 65_536
-"""Entries that a tail may always have; a longer one may have a quarter of the sorted part."""
+"""Entries that a tail may have."""
+_RUNS = 8
+"""So many runs of a size become one, of the next size: so many times as large."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Entries from one place to another, sorted by code."""
+
+    codes: Array
+    """(k,) int64: the distinct codes, ascending."""
+    bounds: Array
+    """(k + 1,) int64: where the entries of each code begin, and where the last ones end."""
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """0 for a run that is no longer than a tail, and one more for each `_RUNS` times as long."""
+        tails, size = (self.stop - self.start - 1) // _TAIL, 0
+        while tails := tails // _RUNS:
+            size += 1
+        return size
+
+    def find(self, backend: ArrayBackend, wanted: Array) -> tuple[Array, Array]:
+        """Return (k,) where the entries of each wanted code begin, and how many they are."""
+        xp = backend.xp
+        places = xp.minimum(xp.searchsorted(self.codes, wanted), len(self.codes) - 1)
+        begins = self.bounds[places]
+        return begins, (self.bounds[places + 1] - begins) * (self.codes[places] == wanted)
+
+    def moved(self, backend: ArrayBackend, places: Array) -> _Run:
+        """Return the run with its entries at other places; `places` gives that of each, and of the end."""
+        start, stop = (int(backend.scalar(places[place])) for place in (self.start, self.stop))
+        return _Run(self.codes, places[self.bounds], start, stop)
 
 
 class Postings:
-    """Sorted entries of a codes array that grows elsewhere. Used by one thread at a time (the writer)."""
+    """Entries by code. Used by one thread at a time (the writer)."""
 
     def __init__(self, backend: ArrayBackend) -> None:
         self._backend = backend
-        self._entries: Array = backend.xp.zeros(0, dtype="int32")
-        self._starts: Array = backend.xp.zeros(2, dtype="int64")
-        """(codes + 2,): where the entries of code -1, 0, 1, ... start in the sorted part, and its end."""
-        self._sorted = 0
+        self._entries = GrowableArray(backend, "int32")
+        self._runs: list[_Run] = []
+        self._tail = GrowableArray(backend, "int32")
+        """Code of each entry behind the last run."""
+
+    @staticmethod
+    def of(backend: ArrayBackend, parts: Sequence[tuple[Array, Array]], size: int) -> Postings:
+        """Return postings of parts, each (n,) codes below `size` and (n,) entries: a run each, sorted on all cores."""
+        postings = Postings(backend)
+        parts = [part for part in parts if len(part[0])]
+        starts = [0]
+        for codes, _ in parts:
+            starts.append(starts[-1] + len(codes))
+        postings._entries.resize(starts[-1])
+        tasks = [
+            partial(postings._sorted, start, codes, entries, size)
+            for start, (codes, entries) in zip(starts[:-1], parts, strict=True)
+        ]
+        postings._runs = backend.in_parallel(tasks) if tasks else []
+        return postings
+
+    def __len__(self) -> int:
+        return self._entries.length
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the sorted part."""
-        return int(self._entries.nbytes + self._starts.nbytes)
+        """Bytes of the entries and of what leads to them."""
+        runs = sum(run.codes.nbytes + run.bounds.nbytes for run in self._runs)
+        return int(self._entries.nbytes + self._tail.nbytes + runs)
 
-    def find(self, codes: Array, wanted: Array, size: int) -> tuple[Array, Array]:
+    def reserve(self, count: int) -> None:
+        """Make room for so many entries more, so that `add` cannot fail."""
+        self._entries.reserve(self._entries.length + count)
+        self._tail.reserve(self._tail.length + count)
+
+    def add(self, codes: Array, entries: Array) -> None:
+        """Take in that (n,) entries carry (n,) codes, all of them 0 or more."""
+        self.reserve(len(entries))
+        self._entries.write(self._entries.length, entries)
+        self._tail.write(self._tail.length, codes)
+
+    def find(self, wanted: Array, size: int) -> tuple[Array, Array]:
         """Return which entries carry which of the wanted codes.
 
         Parameters
         ----------
-        codes : (n,) integer
-            Code of each entry, -1 to size - 1. The same array as in the call before, perhaps grown.
         wanted : (k,) int64
             Distinct codes, ascending, 0 to size - 1.
         size : int
@@ -47,60 +117,76 @@ class Postings:
         owners, entries : (m,) int64
             Entry entries[i] carries wanted[owners[i]]. In no particular order.
         """
-        self.prepare(codes, size)
-        owners, entries = self._find_sorted(wanted)
-        tail = codes[self._sorted :]
-        if not len(tail):
-            return owners, entries
-        tail_owners, tail_entries = self._find_tail(tail, wanted, size)
         xp = self._backend.xp
-        return xp.concatenate([owners, tail_owners]), xp.concatenate([entries, tail_entries + self._sorted])
+        self._tidy(size)
+        tail_owners, tail_places = self._find_tail(wanted, size)
+        if not self._runs:
+            return tail_owners, self._entries.buffer[tail_places].astype("int64")
+        found = [run.find(self._backend, wanted) for run in self._runs]
+        begins, lengths = xp.concatenate([begin for begin, _ in found]), xp.concatenate([count for _, count in found])
+        owners = xp.repeat(xp.concatenate([xp.arange(len(wanted))] * len(found)), lengths)
+        places = xp.repeat(begins - (xp.cumsum(lengths) - lengths), lengths)
+        places += xp.arange(len(places))
+        owners, places = xp.concatenate([owners, tail_owners]), xp.concatenate([places, tail_places])
+        return owners, self._entries.buffer[places].astype("int64")
 
-    def prepare(self, codes: Array, size: int) -> None:
-        """Merge the tail into the sorted part if it has grown long."""
-        tail = len(codes) - self._sorted
-        if tail <= max(_TAIL, self._sorted // 4):
+    def pairs(self) -> tuple[Array, Array]:
+        """Return the (n,) codes and (n,) entries, in no particular order; a view of the entries."""
+        codes = [*(self._codes_of(run) for run in self._runs), self._tail.array]
+        return self._backend.xp.concatenate(codes), self._entries.array
+
+    def renumbered(self, new_of: Array) -> Postings:
+        """Return the same with other entries in their places; `new_of` gives that of each old one, -1 for none."""
+        xp, other = self._backend.xp, Postings(self._backend)
+        entries = new_of[self._entries.array]
+        kept = entries >= 0
+        places = xp.zeros(len(entries) + 1, dtype="int64")
+        xp.cumsum(kept, out=places[1:])
+        moved = [run.moved(self._backend, places) for run in self._runs]
+        other._runs = [run for run in moved if run.start < run.stop]
+        other._entries.write(0, entries[kept])
+        other._tail.write(0, self._tail.array[kept[len(kept) - self._tail.length :]])
+        return other
+
+    def _tidy(self, size: int) -> None:
+        """Make a run of a long tail, and one run of many of a size."""
+        if self._tail.length <= _TAIL:
             return
-        xp = self._backend.xp
-        shifted = codes[self._sorted :].astype("int64")
-        shifted += 1
-        order = self._backend.order_by_code(shifted, size + 1)
-        starts = xp.full(size + 2, self._sorted, dtype="int64")
-        starts[: len(self._starts)] = self._starts
-        self._entries = self._merged(order, shifted, starts) if self._sorted else order.astype("int32")
-        starts[1:] += xp.cumsum(self._backend.group_count(shifted, size + 1))
-        self._starts, self._sorted = starts, len(codes)
+        start = self._entries.length - self._tail.length
+        self._runs.append(self._sorted(start, self._tail.array, self._entries.array[start:], size))
+        self._tail = GrowableArray(self._backend, "int32")
+        while len(self._runs) >= _RUNS and self._runs[-_RUNS].size <= self._runs[-1].size:
+            runs = self._runs[-_RUNS:]
+            start, stop = runs[0].start, runs[-1].stop
+            codes = self._backend.xp.concatenate([self._codes_of(run) for run in runs])
+            self._runs[-_RUNS:] = [self._sorted(start, codes, self._entries.buffer[start:stop], size)]
 
-    def _merged(self, order: Array, shifted: Array, starts: Array) -> Array:
-        """Return the sorted entries with those of the tail, each after all of its code that came before it."""
-        xp, total = self._backend.xp, self._sorted + len(order)
-        places = starts[1:].take(shifted.take(order))
-        places += xp.arange(len(order))
-        entries = xp.empty(total, dtype="int32")
-        is_sorted = xp.ones(total, dtype="bool")
-        is_sorted[places] = False
-        entries[is_sorted] = self._entries
-        entries[places] = order + self._sorted
-        return entries
+    def _codes_of(self, run: _Run) -> Array:
+        """Return (n,) int32: the code of each entry of a run."""
+        return self._backend.xp.repeat(run.codes.astype("int32"), self._backend.xp.diff(run.bounds))
 
-    def _find_sorted(self, wanted: Array) -> tuple[Array, Array]:
-        xp = self._backend.xp
-        last = len(self._starts) - 1
-        begins = self._starts[xp.minimum(wanted + 1, last)]
-        lengths = self._starts[xp.minimum(wanted + 2, last)] - begins
-        owners = xp.repeat(xp.arange(len(wanted)), lengths)
-        skipped = xp.cumsum(lengths) - lengths
-        places = xp.arange(len(owners)) + (begins - skipped)[owners]
-        return owners, self._entries[places].astype("int64")
+    def _sorted(self, start: int, codes: Array, entries: Array, size: int) -> _Run:
+        """Write (n,) entries, at least one, to the places from `start` on, sorted by their codes below `size`."""
+        xp, stop = self._backend.xp, start + len(codes)
+        order = self._backend.order_by_code(codes, size)
+        self._entries.buffer[start:stop] = entries[order]
+        codes = codes[order]
+        begins = xp.flatnonzero(codes[1:] != codes[:-1]) + 1
+        bounds = xp.zeros(len(begins) + 2, dtype="int64")
+        bounds[1:-1] = begins
+        bounds[-1] = len(codes)
+        return _Run(codes[bounds[:-1]].astype("int64"), bounds + start, start, stop)
 
-    def _find_tail(self, tail: Array, wanted: Array, size: int) -> tuple[Array, Array]:
-        xp = self._backend.xp
+    def _find_tail(self, wanted: Array, size: int) -> tuple[Array, Array]:
+        """Return which of the wanted codes are in the tail, and the places of their entries."""
+        xp, tail = self._backend.xp, self._tail.array
         if size <= 4 * len(tail):
-            # Code -1 reads the last place, which is of no code.
-            is_wanted = xp.zeros(size + 1, dtype="bool")
+            is_wanted = xp.zeros(size, dtype="bool")
             is_wanted[wanted] = True
-            entries = xp.flatnonzero(is_wanted.take(tail))
-            return xp.searchsorted(wanted, tail[entries]), entries
-        owners = xp.minimum(xp.searchsorted(wanted, tail), len(wanted) - 1)
-        entries = xp.flatnonzero(wanted[owners] == tail)
-        return owners[entries], entries
+            found = xp.flatnonzero(is_wanted[tail])
+            owners = xp.searchsorted(wanted, tail[found])
+        else:
+            owners = xp.minimum(xp.searchsorted(wanted, tail), len(wanted) - 1)
+            found = xp.flatnonzero(wanted[owners] == tail)
+            owners = owners[found]
+        return owners, found + (self._entries.length - len(tail))

@@ -30,6 +30,7 @@ CIRCUMSTANCES: dict[str, dict[str, int]] = {
     "small buffers": {
         "gpu_engine.backend.numpy_backend.NumpyBackend.chunk_rows": 4,
         "gpu_engine.storage.postings._TAIL": 2,
+        "gpu_engine.storage.postings._RUNS": 2,
         "gpu_engine.storage.growable._SMALLEST": 1,
         "gpu_engine.cube.provider._STALE_ENTRIES": 0,
     },
