@@ -27,6 +27,9 @@ from gpu_engine.errors import NeedsGpuError
 
 __all__ = ["NumpyBackend"]
 
+MANY_ROWS, FEW_COLUMNS = 1024, 8
+"""From so many rows of at most so many columns on, `group_sum` takes half the time column by column."""
+
 
 class NumpyBackend:
     """The CPU: every call has finished when it returns. Stateless; safe to use from any thread."""
@@ -99,8 +102,11 @@ class NumpyBackend:
         Notes
         -----
         Floats: `bincount` (1.0 us / 12 ms). Integers: `add.at`, which is exact, takes 1.8 us / 12 ms; `bincount` would
-        convert to float64 first (1.0 us / 23 ms) and round beyond 2**53.
+        convert to float64 first (1.0 us / 23 ms) and round beyond 2**53. Many rows of few columns are added up column
+        by column, others in one call, which needs an array of places.
         """
+        if values.ndim == 2 and len(values) > MANY_ROWS and values.shape[1] <= FEW_COLUMNS:
+            return np.stack([self.group_sum(column, group_of, size) for column in values.T], axis=1)
         if values.ndim == 2:
             columns = values.shape[1]
             places = (group_of[:, None] * columns + np.arange(columns)).ravel()

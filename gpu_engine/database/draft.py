@@ -51,6 +51,9 @@ class TableDraft:
         self._revised = False
         """Whether an operation undid an earlier one or dropped rows: a row may then end up as it was."""
         self._staged_alive: Array = self._xp.zeros(0, dtype="bool")
+        self._replaced: Array | None = None
+        """(n,) int64: the row of the base that each staged row takes the place of, -1 for none, where one operation
+        has staged all; None if that has to be looked up."""
 
     # -- operations -------------------------------------------------------------------------------------------------
 
@@ -144,9 +147,11 @@ class TableDraft:
             stillborn = self._first + xp.flatnonzero(~self._staged_alive)
         if self.store.entities is None or not len(alive):
             return TableChange(nothing, nothing, alive, self._dropped, stillborn, self._end)
-        before = self._previous(alive)
+        if self._replaced is None or self._revised:
+            before = self.base.alive_or_none(self._previous(alive))
+        else:
+            before = self._replaced
         paired = before >= 0
-        paired &= self.base.alive(xp.maximum(before, 0))
         places = paired.nonzero()[0]
         old, new = before[places], alive[places]
         added = nothing if len(new) == len(alive) else alive[~paired]
@@ -212,6 +217,7 @@ class TableDraft:
                 superseded = old[old >= self._first]
                 self._revised |= bool(len(superseded))
                 self._staged_alive[superseded - self._first] = False
+        self._replaced = old if self._end == self._first else None
         self._stage(values, entities, previous)
 
     def _unchanged(self, old: Array, places: Array, values: Mapping[str, Values]) -> Array:
