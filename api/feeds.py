@@ -14,7 +14,7 @@ import pyarrow as pa
 
 import gpu_engine as ge
 from api.queries import CubeQuery
-from api.wire import dump, rows
+from api.wire import dump, paired_rows, rows
 
 __all__ = ["Feed", "FeedEndedError", "Portion"]
 
@@ -96,6 +96,7 @@ class Feed:
         return live
 
     def _body(self, change: ge.CellChange) -> bytes:
+        changed, changed_from = paired_rows(change.changed, change.changed_from, len(self.query.levels))
         message = {
             "type": "snapshot" if change.snapshot else "change",
             "branch": change.branch,
@@ -105,8 +106,8 @@ class Feed:
             "measures": self.query.measures,
             **({"types": _types(change.added.schema)} if change.snapshot else {}),
             "added": rows(change.added),
-            "changed": rows(change.changed),
-            "changed_from": rows(change.changed_from),
+            "changed": changed,
+            "changed_from": changed_from,
             "removed": rows(change.removed),
         }
         return dump(message)[1:]

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import gpu_engine as ge
 from api.errors import RequestError
 
-__all__ = ["ARROW_STREAM", "BRANCH", "dump", "ipc", "json_value", "load", "rows", "value_of"]
+__all__ = ["ARROW_STREAM", "BRANCH", "dump", "ipc", "json_value", "load", "paired_rows", "rows", "value_of"]
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 BRANCH = "master"
@@ -62,7 +62,16 @@ def dump(value: Any) -> bytes:
 
 def rows(table: pa.Table) -> list[tuple[Any, ...]]:
     """Return the rows of `table`, each a tuple of JSON values in column order."""
-    return list(zip(*(_values(column) for column in table.columns), strict=True))
+    return list(zip(*map(_values, table.columns), strict=True)) if len(table) else []
+
+
+def paired_rows(first: pa.Table, second: pa.Table, shared: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Return the `rows` of two tables whose first `shared` columns are the same."""
+    if not len(first):
+        return [], []
+    known = [_values(column) for column in first.columns[:shared]]
+    one, other = (zip(*known, *map(_values, table.columns[shared:]), strict=True) for table in (first, second))
+    return list(one), list(other)
 
 
 def json_value(value: Any) -> Any:
