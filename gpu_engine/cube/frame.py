@@ -45,14 +45,14 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     names = [level.name for level in answer.query.levels]
     if len(names) == 1:
         places, labels = named[0]
-        return pd.DataFrame(columns, index=labels.take(places).rename(names[0]))
+        return pd.DataFrame(columns, index=labels.take(places).rename(names[0]), copy=False)
     index = pd.MultiIndex(
         levels=[labels for _, labels in named],
         codes=[places for places, _ in named],
         names=names,
         verify_integrity=False,
     )
-    return pd.DataFrame(columns, index=index)
+    return pd.DataFrame(columns, index=index, copy=False)
 
 
 def _numbers(backend: ArrayBackend, values: Values, kind: NumericKind) -> Any:

@@ -315,6 +315,10 @@ class AggregateProvider:
     def read(self, epoch: int) -> CellSet | None:
         """Return the cells as they were at an epoch not after the head; None if the history no longer covers it."""
         table = self._cells
+        if self._history.after(epoch) == []:
+            cells = CellSet.filled(table, table.numbers, self.levels)
+            if self._history.after(epoch) == []:  # nothing has moved while they were read, either
+                return cells
         numbers = table.numbers.copy()
         records = self._history.after(epoch)
         if records is None:

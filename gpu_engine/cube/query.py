@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gpu_engine.cube.aggregate import Primitive
@@ -35,13 +36,13 @@ class Query:
     """First levels of slicing hierarchies that the query does not name: each is held at its first member."""
     totals: bool
 
-    @property
+    @cached_property
     def primitives(self) -> frozenset[Primitive]:
         """The aggregates that the measures need."""
         needed: frozenset[Primitive] = frozenset()
         return needed.union(*(measure.primitives() for _, measure in self.measures))
 
-    @property
+    @cached_property
     def cell_levels(self) -> tuple[Reference, ...]:
         """Levels of the cells to compute: those asked for, then the slicers."""
         return tuple(level.reference for level in (*self.levels, *self.slicers))

@@ -109,12 +109,14 @@ class _Translation:
 class Reference:
     """A column seen from the rows of some root table: a path of joins, then a column of where they end."""
 
-    __slots__ = ("_hash", "column", "joins")
+    __slots__ = ("_hash", "column", "joins", "path")
 
     def __init__(self, joins: tuple[Join, ...], column: Column) -> None:
         self.joins = joins
         """Joins to follow from the root; empty for a column of the root itself."""
         self.column = column
+        self.path = ".".join([*(join.name for join in joins), column.name])
+        """How a user writes it: `product.color`."""
         self._hash = hash((joins, column))
 
     def __hash__(self) -> int:
@@ -127,11 +129,6 @@ class Reference:
 
     def __repr__(self) -> str:
         return f"Reference({self.path!r})"
-
-    @property
-    def path(self) -> str:
-        """How a user writes it: `product.color`."""
-        return ".".join([*(join.name for join in self.joins), self.column.name])
 
     @property
     def nullable(self) -> bool:
