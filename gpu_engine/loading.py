@@ -6,6 +6,7 @@ and a watch becomes loads.
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,9 +166,13 @@ class Files:
         BadFileError
             As `read`.
         InvalidModelError
-            If `rows` is not positive.
+            If `rows` is no positive whole number.
         """
-        if rows < 1:
+        try:
+            positive = operator.index(rows) > 0
+        except TypeError:
+            positive = False
+        if not positive:
             raise InvalidModelError(f"sample={rows!r}: give the number of rows to read, at least 1.")
         loaded = 0
         for _, part in self.read(table.types, path, file_format):

@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 ROWS_AT_ONCE = 1 << 14
+OTHER_SEPARATORS = (";", "\t", "|")
+"""What separates columns in files that have another layout."""
 END_OF_FILE = "\0end of file\0"
 
 EXAMPLES: Sequence[tuple[str, str]] = (
@@ -66,7 +68,7 @@ def read_header(path: Path) -> list[str]:
     Raises
     ------
     SourceError
-        If there is no header, or a name in it is missing, double or not text.
+        If there is no header, a name in it is missing, double or not text, or it is one name that looks like several.
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
@@ -81,6 +83,11 @@ def read_header(path: Path) -> list[str]:
         problem = _problem_of_name(header.fields, index)
         if problem is not None:
             raise SourceError(str(path), problem, header.line, column=_printable(name))
+    separator = next((one for one in OTHER_SEPARATORS if one in header.fields[0]), None)
+    if len(header.fields) == 1 and separator is not None:
+        what = f"the header is a single name that holds {separator!r}, which seems to separate columns here"
+        advice = "Write the file with commas, and values that hold a comma in quotes."
+        raise SourceError(str(path), f"{what}. {advice}", header.line, column=_printable(header.fields[0]))
     return header.fields
 
 

@@ -33,7 +33,7 @@ from gpu_engine.database.database import Database
 from gpu_engine.database.resolve import join_paths, resolver
 from gpu_engine.database.table import Table
 from gpu_engine.database.version_name import version_named
-from gpu_engine.errors import InvalidModelError
+from gpu_engine.errors import InvalidModelError, InvalidQueryError
 from gpu_engine.expression.condition import Condition, Resolve
 from gpu_engine.expression.expression import Field
 from gpu_engine.expression.join import Reference
@@ -220,8 +220,10 @@ class Cube:
 
         Raises
         ------
-        As `query`.
+        As `query`; InvalidQueryError also if `on_change` cannot be called.
         """
+        if on_change is not None and not callable(on_change):
+            raise InvalidQueryError([f"on_change={on_change!r}: give a function that takes a change."])
         compiled = compile_query(self, measures, levels, filter, totals)
         self.database.branch(branch)
         named = [self.measures[measure] if isinstance(measure, str) else measure for measure in measures]

@@ -24,6 +24,7 @@ from gpu_engine.cube.measure import Measure
 from gpu_engine.cube.plan import sliced
 from gpu_engine.cube.provider import AggregateProvider
 from gpu_engine.cube.query import Query
+from gpu_engine.database.version_name import epoch_named
 from gpu_engine.errors import EpochNotRetainedError, InvalidQueryError, UnknownMeasureError
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class LiveQuery:
 
     def wait_for(self, epoch: int, timeout: float | None = None) -> bool:
         """Wait until `self.epoch` is at least `epoch`; return False if it is not within `timeout` seconds."""
+        epoch = epoch_named(epoch)
         if self._delivery is None:
             return self._cube.database.wait_for_commit(epoch - 1, timeout, branch=self.branch) >= epoch
         with self._progress:
@@ -169,11 +171,13 @@ class LiveQuery:
         Raises
         ------
         InvalidQueryError
-            If the live query is closed.
+            If the live query is closed, or an epoch is no whole number.
         SessionClosedError
             If the session is closed.
         """
         self._refuse_if_closed()
+        epoch = None if epoch is None else epoch_named(epoch)
+        until = None if until is None else epoch_named(until)
         newest = self._line.head.epoch
         reading = self._reading  # only now: an earlier one may not go on to `newest`
         head = newest if until is None else min(until, newest)

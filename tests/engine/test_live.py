@@ -239,6 +239,12 @@ class TestCallback:
         eventually(lambda: cells(shop.cube, "quantity.SUM") == {(): 64}, "the echo ends")
         assert live.wait_for(shop.session.epoch, DEADLINE)
 
+    @pytest.mark.parametrize("given", [5, "print"])
+    def test_that_cannot_be_called_is_refused(self, shop: Shop, given: Any) -> None:
+        with pytest.raises(ge.errors.InvalidQueryError, match=f"on_change={given!r}: give a function"):
+            shop.cube.live("quantity.SUM", on_change=given)
+        assert shop.session.statistics().live_queries["sales"] == ()
+
     def test_that_raises_ends_its_live_query_only(self, shop: Shop) -> None:
         def fails(change: ge.CellChange) -> None:
             if not change.snapshot:
@@ -331,3 +337,15 @@ class TestProvidersOfLiveQueries:
         shop.cube.create_provider(["color"], ["Revenue"])
         live.close()
         assert len(shop.session.statistics().providers["sales"]) == 1
+
+
+@pytest.mark.parametrize("epoch", ["x", 1.5, True])
+def test_what_is_no_epoch_is_refused(shop: Shop, epoch: Any) -> None:
+    live = shop.cube.live("quantity.SUM")
+    for ask in (
+        lambda: live.changes_since(epoch),
+        lambda: live.changes_since(0, until=epoch),
+        lambda: live.wait_for(epoch, 0.1),
+    ):
+        with pytest.raises(ge.errors.InvalidQueryError, match="give a whole number"):
+            ask()

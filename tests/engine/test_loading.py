@@ -334,8 +334,8 @@ class TestSamples:
         session.load_all_data()
         assert [row["a"] for row in rows(table)] == list(range(10))
 
-    @pytest.mark.parametrize("sample", [0, -1])
-    def test_of_no_rows_are_refused(self, session: ge.Session, sample: int) -> None:
-        with pytest.raises(ge.errors.InvalidModelError, match=f"sample={sample}"):
+    @pytest.mark.parametrize("sample", [0, -1, "x", 1.5])
+    def test_of_no_rows_are_refused(self, session: ge.Session, sample: Any) -> None:
+        with pytest.raises(ge.errors.InvalidModelError, match=f"sample={sample!r}"):
             session.read_csv(FIRST, "sales", sample=sample)
         assert dict(session.tables) == {}

@@ -83,6 +83,15 @@ class TestHeader:
         assert "column 1 has no name" in error.reason
         assert "index=False" in error.reason
 
+    @pytest.mark.parametrize("separator", [";", "\t", "|"])
+    def test_with_another_separator(self, write: Write, separator: str) -> None:
+        error = fault_of(write(f"a{separator}b\n1{separator}2\n"))
+        assert (error.line, "seems to separate columns" in error.reason) == (1, True)
+        assert "with commas" in error.reason
+
+    def test_with_another_separator_in_one_of_several_names(self, write: Write) -> None:
+        assert infer_schema(write("a;b,c\n1,2\n")).names == ["a;b", "c"]
+
     def test_is_looked_at_when_only_the_schema_is_asked_for(self, write: Write) -> None:
         with pytest.raises(SourceError):
             infer_schema(write("a,a\n"))
