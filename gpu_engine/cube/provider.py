@@ -133,16 +133,16 @@ class AggregateProvider:
         self._history = History(version.epoch, HISTORY_BYTES)
 
     def _scan_with_rows(self, view: FlatView) -> tuple[CellTable, RowsByCell]:
-        parts: list[tuple[int, Addressing, Array, Array]] = []
+        parts: list[tuple[int, Addressing, Array, Array | None]] = []
 
-        def keep(start: int, addressing: Addressing, places: Array, rows: Array) -> None:
-            parts.append((start, addressing, places.astype("int32"), rows.astype("int32")))
+        def keep(start: int, addressing: Addressing, places: Array, rows: Array | None) -> None:
+            parts.append((start, addressing, places.astype("int32"), None if rows is None else rows.astype("int32")))
 
         table = scan(view, self.levels, self._layout, self.condition, keep)
         if any(addressing != table.addressing for _, addressing, _, _ in parts):
             return table, RowsByCell.scanned(view, self.levels, self.condition, table.addressing)
-        parts.sort(key=lambda part: part[0])  # so that rows are added up in the same order every time
-        return table, RowsByCell.of(self.backend, [(places, rows) for _, _, places, rows in parts], table.size)
+        entered = [(start, places, rows) for start, _, places, rows in parts]
+        return table, RowsByCell.of(self.backend, entered, table.size)
 
     def _catch_up(self) -> None:
         """Apply what was committed while the cells were computed; the last of it with the writer held."""

@@ -20,6 +20,9 @@ from gpu_engine.storage.postings import Postings
 
 __all__ = ["RowsByCell"]
 
+Part = tuple[int, Array, Array | None]
+"""Where a part of a table starts, and of rows there (n,) cells and (n,) numbers, None if they are all n from there."""
+
 
 class RowsByCell:
     """Entries (cell, row) with an index by cell. One thread at a time."""
@@ -30,12 +33,11 @@ class RowsByCell:
         """Whether each row has one entry, and lies in its cell if it is alive: no row has moved."""
 
     @staticmethod
-    def of(backend: ArrayBackend, parts: Sequence[tuple[Array, Array]], size: int) -> RowsByCell:
-        """Return the entries of parts, each (n,) cells below `size` and (n,) rows; no row has two."""
-        share = -(-len(parts) // backend.workers) or 1
-        shares = [parts[start : start + share] for start in range(0, len(parts), share)]
-        joined = [tuple(backend.xp.concatenate(column) for column in zip(*one, strict=True)) for one in shares]
-        return RowsByCell(backend, Postings.of(backend, joined, size))
+    def of(backend: ArrayBackend, parts: Sequence[Part], size: int) -> RowsByCell:
+        """Return the entries of parts of a table, with cells below `size`."""
+        ordered, share = sorted(parts, key=lambda part: part[0]), -(-len(parts) // backend.workers) or 1
+        shares = [ordered[first : first + share] for first in range(0, len(ordered), share)]
+        return RowsByCell(backend, Postings.of(backend, [_joined(backend, one) for one in shares], size))
 
     @staticmethod
     def scanned(
@@ -43,12 +45,10 @@ class RowsByCell:
     ) -> RowsByCell:
         """Return an entry for each row alive in the view that satisfies the condition."""
         backend, row_count = view.root.backend, view.snapshot.table(view.root).row_count
-        parts = []
+        parts: list[Part] = []
         for start in range(0, row_count, backend.chunk_rows):
-            stop = min(start + backend.chunk_rows, row_count)
-            rows, numbers = live_rows(view, start, stop, condition)
-            places = place_rows(addressing, rows, levels).astype("int32")
-            parts.append((places, backend.xp.arange(start, stop, dtype="int32") if numbers is None else numbers))
+            rows, numbers = live_rows(view, start, min(start + backend.chunk_rows, row_count), condition)
+            parts.append((start, place_rows(addressing, rows, levels).astype("int32"), numbers))
         return RowsByCell.of(backend, parts, max(addressing.size, 1))
 
     def __len__(self) -> int:
@@ -84,3 +84,16 @@ class RowsByCell:
         cells, rows = self._postings.pairs()
         places = new.encode(old.decode(cells.astype("int64")))
         return RowsByCell(self._backend, Postings.of(self._backend, [(places, rows)], new.size), self.settled)
+
+
+def _joined(backend: ArrayBackend, parts: Sequence[Part]) -> tuple[Array, Array | int]:
+    """Return the cells of parts that follow each other, and the rows, or the first of them if none is left out."""
+    xp = backend.xp
+    cells = xp.concatenate([cells for _, cells, _ in parts])
+    if all(numbers is None for _, _, numbers in parts):
+        return cells, parts[0][0]
+    rows = [
+        xp.arange(start, start + len(cells), dtype="int32") if numbers is None else numbers.astype("int32")
+        for start, cells, numbers in parts
+    ]
+    return cells, xp.concatenate(rows)

@@ -21,7 +21,7 @@ from gpu_engine.expression.join import Reference
 
 __all__ = ["add_rows", "level_sizes", "live_rows", "scan"]
 
-OnPlaces = Callable[[int, Addressing, Array, Array], None]
+OnPlaces = Callable[[int, Addressing, Array, Array | None], None]
 
 
 def scan(
@@ -37,7 +37,7 @@ def scan(
     ----------
     on_places : callable
         Gets, chunk by chunk, where the chunk starts, the addressing, the (n,) places and the (n,) rows that were
-        counted there. Several threads may call it.
+        counted there, None for all n rows from where it starts. Several threads may call it.
     """
     backend, row_count = view.root.backend, view.snapshot.table(view.root).row_count
     workers = max(1, min(backend.workers, row_count // backend.chunk_rows))
@@ -73,7 +73,7 @@ def _scan(
             rows, numbers = live_rows(view, start, stop, condition)
             table, places = add_rows(table, rows, levels)
         if on_places is not None:
-            on_places(start, table.addressing, places, backend.xp.arange(start, stop) if numbers is None else numbers)
+            on_places(start, table.addressing, places, numbers)
         start = stop
     return table
 

@@ -36,18 +36,26 @@ class Pointers:
         return self._entities.buffer[rows]
 
     def rows_pointing_to(self, entities: Array, size: int, row_count: int) -> Array:
-        """Return the rows dead ones included, that point to (k,) distinct entities below `size`.
+        """Return the rows, dead ones included, that point to (k,) distinct entities below `size`.
 
         `row_count` is the number of rows that are published: where they point to no longer changes.
         """
         if self._indexed < row_count:
-            fresh = self._entities.buffer[self._indexed : row_count]
-            pointing = self._backend.xp.flatnonzero(fresh >= 0)
-            self._postings.add(fresh[pointing], pointing + self._indexed)
-            self._indexed = row_count
+            self._index(row_count, size)
         wanted = self._backend.xp.sort(entities.astype("int64"))
         _, rows = self._postings.find(wanted, size)
         return rows
+
+    def _index(self, row_count: int, size: int) -> None:
+        fresh = self._entities.buffer[self._indexed : row_count]
+        pointing = self._backend.xp.flatnonzero(fresh >= 0)
+        if self._indexed:
+            self._postings.add(fresh[pointing], pointing + self._indexed)
+        elif len(pointing) == row_count:
+            self._postings = Postings.of(self._backend, [(fresh, 0)], size)
+        else:
+            self._postings = Postings.of(self._backend, [(fresh[pointing], pointing)], size)
+        self._indexed = row_count
 
     def scan_rows_pointing_to(self, entities: Array, size: int, row_count: int) -> Array:
         """Return the same rows as `rows_pointing_to`, to any thread: it reads all pointers, and no index."""

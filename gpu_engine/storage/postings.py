@@ -67,8 +67,14 @@ class Postings:
         """Code of each entry behind the last run."""
 
     @staticmethod
-    def of(backend: ArrayBackend, parts: Sequence[tuple[Array, Array]], size: int) -> Postings:
-        """Return postings of parts, each (n,) codes below `size` and (n,) entries: a run each, sorted on all cores."""
+    def of(backend: ArrayBackend, parts: Sequence[tuple[Array, Array | int]], size: int) -> Postings:
+        """Return postings of parts, a run each, sorted on all cores.
+
+        Parameters
+        ----------
+        parts
+            Each (n,) codes below `size`, and (n,) entries, or the first of n consecutive ones.
+        """
         postings = Postings(backend)
         parts = [part for part in parts if len(part[0])]
         starts = [0]
@@ -165,17 +171,28 @@ class Postings:
         """Return (n,) int32: the code of each entry of a run."""
         return self._backend.xp.repeat(run.codes.astype("int32"), self._backend.xp.diff(run.bounds))
 
-    def _sorted(self, start: int, codes: Array, entries: Array, size: int) -> _Run:
-        """Write (n,) entries, at least one, to the places from `start` on, sorted by their codes below `size`."""
-        xp, stop = self._backend.xp, start + len(codes)
-        order = self._backend.order_by_code(codes, size)
-        self._entries.buffer[start:stop] = entries[order]
-        codes = codes[order]
-        begins = xp.flatnonzero(codes[1:] != codes[:-1]) + 1
+    def _sorted(self, start: int, codes: Array, entries: Array | int, size: int) -> _Run:
+        """Write n entries, at least one, to the places from `start` on, sorted by their codes below `size`."""
+        order, stop = self._backend.order_by_code(codes, size), start + len(codes)
+        self._entries.buffer[start:stop] = order + entries if isinstance(entries, int) else entries[order]
+        present, bounds = self._bounds(codes, order, size)
+        return _Run(present, bounds + start, start, stop)
+
+    def _bounds(self, codes: Array, order: Array, size: int) -> tuple[Array, Array]:
+        """Return (k,) the distinct ones of (n,) codes, and (k + 1,) where each begins in their order, and the end."""
+        xp = self._backend.xp
+        if size <= 4 * len(codes):
+            counts = self._backend.group_count(codes, size)
+            present = counts.nonzero()[0]
+            bounds = xp.zeros(len(present) + 1, dtype="int64")
+            xp.cumsum(counts[present], out=bounds[1:])
+            return present, bounds
+        ordered = codes[order]
+        begins = xp.flatnonzero(ordered[1:] != ordered[:-1]) + 1
         bounds = xp.zeros(len(begins) + 2, dtype="int64")
         bounds[1:-1] = begins
         bounds[-1] = len(codes)
-        return _Run(codes[bounds[:-1]].astype("int64"), bounds + start, start, stop)
+        return ordered[bounds[:-1]].astype("int64"), bounds
 
     def _find_tail(self, wanted: Array, size: int) -> tuple[Array, Array]:
         """Return which of the wanted codes are in the tail, and the places of their entries."""

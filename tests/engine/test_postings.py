@@ -63,6 +63,13 @@ def test_a_look_up_finds_what_was_added(
     )
 
 
+@pytest.mark.parametrize("size", [5, 1000])
+def test_consecutive_entries_are_told_by_the_first(backend: ArrayBackend, size: int) -> None:
+    codes = [4, 0, 3, 0, 4, 4]
+    parts = [(backend.from_host(codes[:4], "int32"), 7), (backend.from_host(codes[4:], "int32"), 11)]
+    assert found(Postings.of(backend, parts, size), backend, [0, 1, 3, 4], size) == {0: [8, 10], 3: [9], 4: [7, 11, 12]}
+
+
 def test_entries_take_new_numbers_or_go(backend: ArrayBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpu_engine.storage.postings._TAIL", 4)
     postings = Postings.of(
