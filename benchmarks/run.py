@@ -43,12 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         print(f"{rows:,} trades, {run.engine}: all {len(run.answers)} answers equal DuckDB's.", file=sys.stderr)
         runs.append(run)
-    measured_on = machine()
-    print(to_markdown(runs, measured_on))
-    for path in options.out:
-        render = to_json if path.suffix == ".json" else to_markdown
-        path.write_text(render(runs, measured_on))
+        _write(runs, options.out)
+    print(to_markdown(runs, machine()))
     return 0
+
+
+def _write(runs: Sequence[Run], paths: Sequence[Path]) -> None:
+    """Write what has been measured so far: who ends a long run early keeps the rest."""
+    for path in paths:
+        render = to_json if path.suffix == ".json" else to_markdown
+        path.write_text(render(runs, machine()))
 
 
 def _parser() -> argparse.ArgumentParser:
