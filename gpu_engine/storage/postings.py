@@ -158,9 +158,9 @@ class Postings:
         """Make a run of a long tail, and one run of many of a size."""
         if self._tail.length <= _TAIL:
             return
-        start = self._entries.length - self._tail.length
+        start, fresh = self._entries.length - self._tail.length, GrowableArray(self._backend, "int32")
         self._runs.append(self._sorted(start, self._tail.array, self._entries.array[start:], size))
-        self._tail = GrowableArray(self._backend, "int32")
+        self._tail = fresh
         while len(self._runs) >= _RUNS and self._runs[-_RUNS].size <= self._runs[-1].size:
             runs = self._runs[-_RUNS:]
             start, stop = runs[0].start, runs[-1].stop
@@ -172,11 +172,16 @@ class Postings:
         return self._backend.xp.repeat(run.codes.astype("int32"), self._backend.xp.diff(run.bounds))
 
     def _sorted(self, start: int, codes: Array, entries: Array | int, size: int) -> _Run:
-        """Write n entries, at least one, to the places from `start` on, sorted by their codes below `size`."""
+        """Write n entries, at least one, to the places from `start` on, sorted by their codes below `size`.
+
+        Nothing has changed if memory runs short on the way.
+        """
         order, stop = self._backend.order_by_code(codes, size), start + len(codes)
-        self._entries.buffer[start:stop] = order + entries if isinstance(entries, int) else entries[order]
+        ordered = order + entries if isinstance(entries, int) else entries[order]
         present, bounds = self._bounds(codes, order, size)
-        return _Run(present, bounds + start, start, stop)
+        run = _Run(present, bounds + start, start, stop)
+        self._entries.buffer[start:stop] = ordered
+        return run
 
     def _bounds(self, codes: Array, order: Array, size: int) -> tuple[Array, Array]:
         """Return (k,) the distinct ones of (n,) codes, and (k + 1,) where each begins in their order, and the end."""

@@ -89,6 +89,36 @@ def test_entries_take_new_numbers_or_go(backend: ArrayBackend, monkeypatch: pyte
     assert (len(nothing), found(nothing, backend, list(range(9)), 9)) == (0, {})
 
 
+def test_a_run_that_finds_no_memory_leaves_everything_as_it_was(
+    backend: ArrayBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_engine.storage.postings._TAIL", 4)
+    monkeypatch.setattr("gpu_engine.storage.postings._RUNS", 2)
+    postings, bounds, calls = Postings(backend), Postings._bounds, list[int]()
+
+    def short(self: Postings, codes, order, size: int):
+        calls.append(len(codes))
+        if len(calls) in (1, 3, 4):  # of the first run, of the second, and of the one that both become
+            raise MemoryError
+        return bounds(self, codes, order, size)
+
+    monkeypatch.setattr(Postings, "_bounds", short)
+    expected: dict[int, list[int]] = defaultdict(list)
+    for entry in range(40):
+        code = (7 * entry) % 5
+        expected[code].append(entry)
+        postings.add(backend.from_host([code], "int32"), backend.from_host([entry], "int64"))
+        for _ in range(4):
+            try:
+                assert found(postings, backend, list(range(5)), 5) == expected
+                break
+            except MemoryError:
+                continue
+        else:
+            pytest.fail("it did not come right again")
+    assert len(calls) > 8
+
+
 def test_an_entry_is_sorted_a_few_times_only(backend: ArrayBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpu_engine.storage.postings._TAIL", 16)
     sort, lengths = Postings._sorted, list[int]()
