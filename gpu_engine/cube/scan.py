@@ -102,9 +102,9 @@ def live_rows(view: FlatView, start: int, stop: int, condition: Condition | None
         numbers = backend.xp.flatnonzero(alive) + start
         rows = view.rows(numbers)
     if condition is not None:
-        held = condition.mask(rows)
-        numbers = backend.xp.flatnonzero(held) + start if numbers is None else numbers[held]
-        rows = view.rows(numbers)
+        held = backend.xp.flatnonzero(condition.mask(rows))
+        numbers = held + start if numbers is None else numbers[held]
+        rows = rows.narrowed(held, numbers)
     return rows, numbers
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsecutiveRows", "FlatRows", "FlatView", "Identity", "RowReader", "Snapshot", "TableView"]
 
+_MANY = 1 << 16
+"""Rows beside which a wait for the device does not count."""
+
 
 class TableView(Protocol):
     """Rows of one table as a snapshot shows them."""
@@ -142,6 +145,7 @@ class FlatRows:
     def __init__(self, view: FlatView, selection: RowSelection) -> None:
         self._view, self._selection = view, selection
         self._targets: dict[tuple[Join, ...], Array] = {}
+        self._found: dict[tuple[Join, ...], tuple[Array, Array | None]] = {}
         self._values: dict[Reference, Values] = {}
         self._codes: dict[Reference, Array] = {}
         self._evaluated: dict[Identity, Values] = {}
@@ -177,16 +181,41 @@ class FlatRows:
             values = self._evaluated[identity] = operand.evaluate(self)
         return values
 
+    def narrowed(self, places: Array, numbers: Array) -> FlatRows:
+        """Return the rows at (k,) places, which have these numbers; paths that were followed need not be again."""
+        other = FlatRows(self._view, numbers)
+        other._targets = {joins: rows[places] for joins, rows in self._targets.items()}
+        complete = [joins for joins, (_, present) in self._found.items() if present is None]
+        other._found = {joins: (other._targets[joins], None) for joins in complete}
+        return other
+
     def _read(self, reference: Reference) -> Values:
         column = reference.column
         if not reference.joins:
             return self._table(self._view.root).read(column, self._selection)
-        rows = self._follow(reference.joins)
-        found = self._table(reference.joins[-1].target).read(column, self.backend.xp.maximum(rows, 0))
-        return column.or_null(found, rows >= 0)
+        rows, present = self._find(reference.joins)
+        values = self._table(reference.joins[-1].target).read(column, rows)
+        return values if present is None else column.or_null(values, present)
 
     def _table(self, store: TableStore) -> TableView:
         return self._view.snapshot.table(store)
+
+    def _find(self, joins: tuple[Join, ...]) -> tuple[Array, Array | None]:
+        """Return (n,) int64 rows that a path leads to, 0 for none, and where there is one.
+
+        Of many rows it is found out whether all lead somewhere, None then: what is read there needs no look at nulls.
+        Of few it is not, because a device would have to be waited for.
+        """
+        found = self._found.get(joins)
+        if found is None:
+            rows = self._follow(joins)
+            present = rows >= 0
+            if len(rows) >= _MANY and self.backend.scalar(present.all()):
+                found = rows, None
+            else:
+                found = self.backend.xp.maximum(rows, 0), present
+            self._found[joins] = found
+        return found
 
     def _follow(self, joins: tuple[Join, ...]) -> Array:
         rows = self._targets.get(joins)

@@ -33,6 +33,7 @@ CIRCUMSTANCES: dict[str, dict[str, int]] = {
         "gpu_engine.storage.postings._RUNS": 2,
         "gpu_engine.storage.growable._SMALLEST": 1,
         "gpu_engine.cube.provider._STALE_ENTRIES": 0,
+        "gpu_engine.expression.flat_rows._MANY": 1,
     },
     "few contenders for extremes": {
         "gpu_engine.cube.contenders.KEPT": 2,
