@@ -46,6 +46,9 @@ class Subscriber:
                 opcode, payload = await _frame(reader)
                 if opcode == 8:
                     return
+                if opcode == 9:  # who answers no ping is cut off
+                    writer.write(struct.pack(">BB4x", 0x8A, 0x80 | len(payload)) + payload)
+                    continue
                 moment = time.monotonic()
                 self.nbytes += len(payload)
                 found = EPOCH.search(payload[:300])
