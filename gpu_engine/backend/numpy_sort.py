@@ -53,9 +53,7 @@ def order_within(values: Int64s, low: int, high: int) -> Int64s:
 
 
 def _order_by_counting(values: Int64s) -> Int64s:
-    plain = np.ascontiguousarray(values)
-    column = pa.Array.from_buffers(pa.from_numpy_dtype(plain.dtype), len(plain), [None, pa.py_buffer(plain)])
-    order: Int64s = pc.array_sort_indices(column).to_numpy().view(np.int64)
+    order: Int64s = pc.array_sort_indices(pa.array(values)).to_numpy().view(np.int64)
     return order
 
 

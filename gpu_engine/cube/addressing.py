@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
 
-__all__ = ["Addressing", "DenseAddressing", "SparseAddressing", "addressing_for"]
+__all__ = ["Addressing", "DenseAddressing", "SparseAddressing", "addressing_for", "readdressed"]
 
 DENSE_CELLS = 2**20
 """Largest number of places that are computed rather than looked up."""
@@ -124,3 +124,8 @@ def addressing_for(backend: ArrayBackend, sizes: Sequence[int]) -> DenseAddressi
     """Return an addressing for levels with so many codes each, with none given out yet."""
     dense = DenseAddressing(backend, sizes)
     return dense if dense.size <= DENSE_CELLS else SparseAddressing(backend, len(sizes))
+
+
+def readdressed(places: Array, old: Addressing, new: Addressing) -> Array:
+    """Return (n,) where a new addressing has the cells that are at (n,) places of an old one."""
+    return places if old == new else new.encode(old.decode(places))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
-from gpu_engine.cube.addressing import Addressing, addressing_for
+from gpu_engine.cube.addressing import Addressing, addressing_for, readdressed
 from gpu_engine.cube.numbers import Layout, Numbers
 from gpu_engine.expression.flat_rows import FlatRows
 from gpu_engine.expression.join import Reference
@@ -48,7 +48,7 @@ class CellTable:
     def readdressed(self, addressing: Addressing) -> CellTable:
         """Return a table with the same cells in other places."""
         filled = self.backend.xp.flatnonzero(self.numbers.rows)
-        places = addressing.encode(self.addressing.decode(filled)) if len(filled) else filled
+        places = readdressed(filled, self.addressing, addressing) if len(filled) else filled
         other = CellTable(self.backend, addressing, self.numbers.layout)
         other.numbers.put(self.backend, places, self.numbers.take(self.backend, filled))
         return other

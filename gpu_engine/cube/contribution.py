@@ -7,6 +7,7 @@ nothing, whatever rounding would have made of taking it away and bringing it bac
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend, Groups
 from gpu_engine.cube.addressing import Addressing
@@ -132,11 +133,12 @@ class Contribution:
     def leaving(self, primitive: Primitive) -> Array:
         """Return (k,) the extreme of what leaves each touched cell, or was in it and may have changed."""
         values, _ = self._halves(primitive.values(self._rows))
-        rows, groups = self._old_groups()
+        rows, groups = self._old_groups
         return primitive.merge(self._backend, values[rows], groups, len(self))
 
+    @cached_property
     def _old_groups(self) -> tuple[Array | slice, Array]:
-        """Return which of the leaving rows counted, and the touched cell of each: its pair's if it keeps its cell."""
+        """Which of the leaving rows counted, and the touched cell of each: its pair's if it keeps its cell."""
         if self._old_held is not None:
             held = self._old_held.nonzero()[0]
             return held, self._backend.xp.searchsorted(self.places, self._old_places[held])
@@ -153,7 +155,7 @@ class Contribution:
 
     def rows_leaving(self, cells: Array) -> Array:
         """Return (m,) the rows that leave, or were in, the touched cells at (k,) ascending positions."""
-        rows, groups = self._old_groups()
+        rows, groups = self._old_groups
         return self._those_of(self.moves.old[rows], groups, cells)[0]
 
     def rows_entering(self, cells: Array) -> tuple[Array, Array]:

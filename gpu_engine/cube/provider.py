@@ -14,7 +14,7 @@ from functools import partial
 
 from gpu_engine.backend.array_backend import Array
 from gpu_engine.backend.shortage import named_shortage
-from gpu_engine.cube.addressing import Addressing, addressing_for
+from gpu_engine.cube.addressing import Addressing, addressing_for, readdressed
 from gpu_engine.cube.aggregate import ROWS, Primitive
 from gpu_engine.cube.cells import CellSet, CellTable
 from gpu_engine.cube.contenders import Contenders, Ranking
@@ -139,9 +139,10 @@ class AggregateProvider:
             parts.append((start, addressing, places.astype("int32"), None if rows is None else rows.astype("int32")))
 
         table = scan(view, self.levels, self._layout, self.condition, keep)
-        if any(addressing != table.addressing for _, addressing, _, _ in parts):
-            return table, RowsByCell.scanned(view, self.levels, self.condition, table.addressing)
-        entered = [(start, places, rows) for start, _, places, rows in parts]
+        entered = [
+            (start, readdressed(places, addressing, table.addressing), rows)
+            for start, addressing, places, rows in parts
+        ]
         return table, RowsByCell.of(self.backend, entered, table.size)
 
     def _catch_up(self) -> None:

@@ -67,7 +67,7 @@ class Rereading:
     def rows_of(self, cells: Array, table: CellTable, by_cell: RowsByCell) -> tuple[CellRows, CellRows]:
         """Return the rows that remain in touched cells at (k,) ascending positions, and those that enter them."""
         wanted, before = self._contribution.places[cells], FlatView(self._commit.before, self._root)
-        rows, owners = by_cell.find(wanted, table.size)
+        owners, rows = by_cell.find(wanted, table.size)
         kept = self.remain(rows, cells).nonzero()[0]
         rows = rows[kept]
         if by_cell.settled:

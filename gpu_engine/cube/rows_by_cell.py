@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpu_engine.backend.array_backend import Array, ArrayBackend
-from gpu_engine.cube.addressing import Addressing
+from gpu_engine.cube.addressing import Addressing, readdressed
 from gpu_engine.cube.cells import place_rows
 from gpu_engine.cube.scan import live_rows
 from gpu_engine.expression.condition import Condition
@@ -49,7 +49,7 @@ class RowsByCell:
         for start in range(0, row_count, backend.chunk_rows):
             rows, numbers = live_rows(view, start, min(start + backend.chunk_rows, row_count), condition)
             parts.append((start, place_rows(addressing, rows, levels).astype("int32"), numbers))
-        return RowsByCell.of(backend, parts, max(addressing.size, 1))
+        return RowsByCell.of(backend, parts, addressing.size)
 
     def __len__(self) -> int:
         return len(self._postings)
@@ -68,12 +68,11 @@ class RowsByCell:
         self._postings.add(cells, rows)
 
     def find(self, cells: Array, size: int) -> tuple[Array, Array]:
-        """Return rows, dead ones included, and in which of (k,) distinct ascending cells below `size` each is entered.
+        """Return which of (k,) distinct ascending cells below `size` rows are entered in, and the rows, dead ones too.
 
-        Unless `settled`, that is where it may lie, and it may be entered twice.
+        Unless `settled`, a row may have moved elsewhere, and may come twice.
         """
-        owners, rows = self._postings.find(cells, size)
-        return rows, owners
+        return self._postings.find(cells, size)
 
     def renumbered(self, new_of: Array) -> RowsByCell:
         """Return the entries with new row numbers; `new_of` gives that of each old row, -1 where it is gone."""
@@ -82,7 +81,7 @@ class RowsByCell:
     def readdressed(self, old: Addressing, new: Addressing) -> RowsByCell:
         """Return the same entries with the cells' new places."""
         cells, rows = self._postings.pairs()
-        places = new.encode(old.decode(cells.astype("int64")))
+        places = readdressed(cells, old, new)
         return RowsByCell(self._backend, Postings.of(self._backend, [(places, rows)], new.size), self.settled)
 
 

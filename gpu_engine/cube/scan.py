@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from gpu_engine.backend.array_backend import Array
-from gpu_engine.cube.addressing import Addressing, addressing_for
+from gpu_engine.cube.addressing import Addressing, addressing_for, readdressed
 from gpu_engine.cube.cells import CellTable, place_rows
 from gpu_engine.cube.numbers import Layout
 from gpu_engine.expression.condition import Condition
@@ -83,8 +83,7 @@ def _merged(table: CellTable, other: CellTable, levels: Sequence[Reference]) -> 
     backend, filled = table.backend, other.backend.xp.flatnonzero(other.numbers.rows)
     if not table.addressing.fits(level_sizes(levels)):
         table = table.readdressed(addressing_for(backend, level_sizes(levels)))
-    same = other.addressing == table.addressing
-    places = filled if same else table.addressing.encode(other.addressing.decode(filled))
+    places = readdressed(filled, other.addressing, table.addressing)
     table.cover()
     for primitive in table.numbers.layout.primitives:
         held = table.numbers[primitive]

@@ -144,8 +144,7 @@ class FlatRows:
 
     def __init__(self, view: FlatView, selection: RowSelection) -> None:
         self._view, self._selection = view, selection
-        self._targets: dict[tuple[Join, ...], Array] = {}
-        self._found: dict[tuple[Join, ...], tuple[Array, Array | None]] = {}
+        self._targets: dict[tuple[Join, ...], tuple[Array, Array | None]] = {}
         self._values: dict[Reference, Values] = {}
         self._codes: dict[Reference, Array] = {}
         self._evaluated: dict[Identity, Values] = {}
@@ -184,51 +183,49 @@ class FlatRows:
     def narrowed(self, places: Array, numbers: Array) -> FlatRows:
         """Return the rows at (k,) places, which have these numbers; paths that were followed need not be again."""
         other = FlatRows(self._view, numbers)
-        other._targets = {joins: rows[places] for joins, rows in self._targets.items()}
-        complete = [joins for joins, (_, present) in self._found.items() if present is None]
-        other._found = {joins: (other._targets[joins], None) for joins in complete}
+        other._targets = {
+            joins: (rows[places], None if present is None else present[places])
+            for joins, (rows, present) in self._targets.items()
+        }
         return other
 
     def _read(self, reference: Reference) -> Values:
         column = reference.column
         if not reference.joins:
             return self._table(self._view.root).read(column, self._selection)
-        rows, present = self._find(reference.joins)
+        rows, present = self._follow(reference.joins)
         values = self._table(reference.joins[-1].target).read(column, rows)
         return values if present is None else column.or_null(values, present)
 
     def _table(self, store: TableStore) -> TableView:
         return self._view.snapshot.table(store)
 
-    def _find(self, joins: tuple[Join, ...]) -> tuple[Array, Array | None]:
+    def _follow(self, joins: tuple[Join, ...]) -> tuple[Array, Array | None]:
         """Return (n,) int64 rows that a path leads to, 0 for none, and where there is one.
 
         Of many rows it is found out whether all lead somewhere, None then: what is read there needs no look at nulls.
         Of few it is not, because a device would have to be waited for.
         """
-        found = self._found.get(joins)
+        found = self._targets.get(joins)
         if found is None:
-            rows = self._follow(joins)
+            rows = self._view.follow(joins[-1], self._entities(joins))
             present = rows >= 0
             if len(rows) >= _MANY and self.backend.scalar(present.all()):
                 found = rows, None
             else:
                 found = self.backend.xp.maximum(rows, 0), present
-            self._found[joins] = found
+            self._targets[joins] = found
         return found
 
-    def _follow(self, joins: tuple[Join, ...]) -> Array:
-        rows = self._targets.get(joins)
-        if rows is None:
-            *before, last = joins
-            if before:
-                at = self._follow(tuple(before))
-                xp = self.backend.xp
-                entities = xp.where(at >= 0, self._table(last.source).pointers(last, xp.maximum(at, 0)), -1)
-            else:
-                entities = self._table(last.source).pointers(last, self._selection)
-            rows = self._targets[joins] = self._view.follow(last, entities)
-        return rows
+    def _entities(self, joins: tuple[Join, ...]) -> Array:
+        """Return (n,) int32 entities to which the last join of a path points, -1 for none."""
+        *before, last = joins
+        source = self._table(last.source)
+        if not before:
+            return source.pointers(last, self._selection)
+        rows, present = self._follow(tuple(before))
+        entities = source.pointers(last, rows)
+        return entities if present is None else self.backend.xp.where(present, entities, -1)
 
 
 class ConsecutiveRows(FlatRows):

@@ -1,9 +1,9 @@
 """Postings: for each code, the entries that carry it (an inverted index that is only ever added to).
 
 Floor 2. Entries are kept in runs, each sorted by code, and behind them a tail in order of arrival that is searched as
-it is. A tail that has grown long is sorted and becomes a run; when there are many runs of a size they are sorted into
-one of the next size. So adding costs next to nothing, an entry is sorted once for each size that it passes through,
-and a look-up costs what it finds plus a step for each run.
+it is. A tail that has grown long is sorted and becomes a run; when there are many runs of a tier they are sorted into
+one of the next. So adding costs next to nothing, an entry is sorted once for each tier that it passes through, and a
+look-up costs what it finds plus a step for each run.
 Source: O'Neil et al., The log-structured merge-tree, 1996 (here with tiers), https://doi.org/10.1007/s002360050048
 """
 
@@ -21,7 +21,9 @@ __all__ = ["Postings"]
 _TAIL = 65_536
 """Entries that a tail may have."""
 _RUNS = 8
-"""So many runs of a size become one, of the next size: so many times as large."""
+"""So many runs of a tier become one of the next, which is so many times as large."""
+_SPREAD = 4
+"""Codes are told apart in a table over all that exist, if those are at most so many times as many as the entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,12 @@ class _Run:
     stop: int
 
     @property
-    def size(self) -> int:
-        """0 for a run that is no longer than a tail, and one more for each `_RUNS` times as long."""
-        tails, size = (self.stop - self.start - 1) // _TAIL, 0
+    def tier(self) -> int:
+        """0 for a run of less than `_RUNS` tails, and one more for each `_RUNS` times as long."""
+        tails, tier = (self.stop - self.start - 1) // _TAIL, 0
         while tails := tails // _RUNS:
-            size += 1
-        return size
+            tier += 1
+        return tier
 
     def find(self, backend: ArrayBackend, wanted: Array) -> tuple[Array, Array]:
         """Return (k,) where the entries of each wanted code begin, and how many they are."""
@@ -155,13 +157,13 @@ class Postings:
         return other
 
     def _tidy(self, size: int) -> None:
-        """Make a run of a long tail, and one run of many of a size."""
+        """Make a run of a long tail, and one run of many of a tier."""
         if self._tail.length <= _TAIL:
             return
         start, fresh = self._entries.length - self._tail.length, GrowableArray(self._backend, "int32")
         self._runs.append(self._sorted(start, self._tail.array, self._entries.array[start:], size))
         self._tail = fresh
-        while len(self._runs) >= _RUNS and self._runs[-_RUNS].size <= self._runs[-1].size:
+        while len(self._runs) >= _RUNS and self._runs[-_RUNS].tier <= self._runs[-1].tier:
             runs = self._runs[-_RUNS:]
             start, stop = runs[0].start, runs[-1].stop
             codes = self._backend.xp.concatenate([self._codes_of(run) for run in runs])
@@ -186,7 +188,7 @@ class Postings:
     def _bounds(self, codes: Array, order: Array, size: int) -> tuple[Array, Array]:
         """Return (k,) the distinct ones of (n,) codes, and (k + 1,) where each begins in their order, and the end."""
         xp = self._backend.xp
-        if size <= 4 * len(codes):
+        if size <= _SPREAD * len(codes):
             counts = self._backend.group_count(codes, size)
             present = counts.nonzero()[0]
             bounds = xp.zeros(len(present) + 1, dtype="int64")
@@ -202,7 +204,7 @@ class Postings:
     def _find_tail(self, wanted: Array, size: int) -> tuple[Array, Array]:
         """Return which of the wanted codes are in the tail, and the places of their entries."""
         xp, tail = self._backend.xp, self._tail.array
-        if size <= 4 * len(tail):
+        if size <= _SPREAD * len(tail):
             is_wanted = xp.zeros(size, dtype="bool")
             is_wanted[wanted] = True
             found = xp.flatnonzero(is_wanted[tail])

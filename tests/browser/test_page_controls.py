@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from api.service import EXTENSION
+from tests.engine.answers import eventually
 
 pytestmark = pytest.mark.browser
 
@@ -103,14 +103,6 @@ def test_a_branch_that_is_not_there_is_said(page):
     assert len(rows(page)) == 4
 
 
-def wait_until_resubscribed(server):
-    """Wait until a page whose connection was cut is sent frames again."""
-    deadline = time.monotonic() + 60
-    while not server.app.extensions[EXTENSION].hub.statistics().subscribers:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("connection", ["kept", "cut and back", "cut and still away"])
 def test_a_paused_page_stands_still_and_then_catches_up_in_one_step(page, session, server, connection):
     page.open(f"?view=table{DESKS}")
@@ -120,7 +112,8 @@ def test_a_paused_page_stands_still_and_then_catches_up_in_one_step(page, sessio
     if connection != "kept":
         server._http.cut_connections(5)
     if connection == "cut and back":
-        wait_until_resubscribed(server)
+        hub = server.app.extensions[EXTENSION].hub
+        eventually(lambda: hub.statistics().subscribers, "the page has subscribed again")
     for quantity in (30, 31, 32):
         epoch = trade(session, quantity)
     assert ["Trading", "EQ_LARGE", "3"] in rows(page)

@@ -27,6 +27,10 @@ CIRCUMSTANCES: dict[str, dict[str, int]] = {
     "dense cells": {},
     "sparse cells": {"gpu_engine.cube.addressing.DENSE_CELLS": 1},
     "cells that turn from dense to sparse": {"gpu_engine.cube.addressing.DENSE_CELLS": 64},
+    "sparse cells found by several threads": {
+        "gpu_engine.cube.addressing.DENSE_CELLS": 1,
+        "gpu_engine.backend.numpy_backend.NumpyBackend.chunk_rows": 4,
+    },
     "small buffers": {
         "gpu_engine.backend.numpy_backend.NumpyBackend.chunk_rows": 4,
         "gpu_engine.storage.postings._TAIL": 2,
